@@ -1,0 +1,127 @@
+"""Where temporal modules sit in a UNet, and how they are hung there without changing it.
+
+A temporal module follows the attention of each spatial layer, or the residual block where a level has no
+attention, and comes before any down- or up-sampling; in the middle it follows the attention, before the second
+residual block. Forward hooks put it there: no module list, key or weight of the UNet changes, so LoRA,
+ControlNet and other patches keep meeting the model they know.
+
+Both layouts are found by their shape, not by class: ComfyUI's (`input_blocks`) and diffusers' (`down_blocks`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+from torch import Tensor, nn
+
+from .motion_module import TemporalModule
+
+
+class AttachError(ValueError):
+    """The motion model does not fit the UNet."""
+
+
+def motion_sites(unet: nn.Module) -> dict[str, str]:
+    """Published name of each temporal module -> path of the submodule of `unet` that it follows.
+
+    Raises AttachError for a network that is neither layout.
+    """
+    if hasattr(unet, "input_blocks") and hasattr(unet, "output_blocks"):
+        return _comfy_sites(unet)
+    if hasattr(unet, "down_blocks") and hasattr(unet, "up_blocks"):
+        return _diffusers_sites(unet)
+    raise AttachError(f"got a {type(unet).__name__}; expected an SD1.5 UNet (input_blocks or down_blocks)")
+
+
+def _is_attention(module: nn.Module) -> bool:
+    return hasattr(module, "transformer_blocks")
+
+
+def _is_residual(module: nn.Module) -> bool:
+    return hasattr(module, "in_layers") and hasattr(module, "out_layers")
+
+
+def _site_in(sequential: nn.Module) -> str | None:
+    """Index of the last attention of a ComfyUI block, else of its last residual block, else None."""
+    children = list(sequential.named_children())
+    for wanted in (_is_attention, _is_residual):
+        for index, module in reversed(children):
+            if wanted(module):
+                return index
+    return None
+
+
+def _comfy_sites(unet: nn.Module) -> dict[str, str]:
+    sites: dict[str, str] = {}
+    level = layer = 0
+    for i, block in enumerate(unet.get_submodule("input_blocks").children()):
+        index = _site_in(block)
+        if index is not None:
+            sites[f"down_blocks.{level}.motion_modules.{layer}"] = f"input_blocks.{i}.{index}"
+            layer += 1
+        elif i > 0:  # a block without layers after the first convolution is the downsampler
+            level, layer = level + 1, 0
+    middle = _site_in(unet.get_submodule("middle_block"))
+    sites["mid_block.motion_modules.0"] = f"middle_block.{middle}"
+    per_level = len(list(unet.get_submodule("output_blocks").children())) // (level + 1)
+    for i, block in enumerate(unet.get_submodule("output_blocks").children()):
+        name = f"up_blocks.{i // per_level}.motion_modules.{i % per_level}"
+        sites[name] = f"output_blocks.{i}.{_site_in(block)}"
+    return sites
+
+
+def _diffusers_sites(unet: nn.Module) -> dict[str, str]:
+    sites: dict[str, str] = {}
+
+    def add(side: str) -> None:
+        for level, block in enumerate(unet.get_submodule(side).children()):
+            kind = "attentions" if hasattr(block, "attentions") else "resnets"
+            for layer in range(len(list(block.get_submodule(kind).children()))):
+                sites[f"{side}.{level}.motion_modules.{layer}"] = f"{side}.{level}.{kind}.{layer}"
+
+    add("down_blocks")
+    sites["mid_block.motion_modules.0"] = "mid_block.attentions.0"
+    add("up_blocks")
+    return sites
+
+
+def check_fit(unet: nn.Module, names: Mapping[str, int]) -> dict[str, str]:
+    """Sites of every module in `names` (name -> channels), or AttachError naming the first that does not fit."""
+    sites = motion_sites(unet)
+    missing = [name for name in names if name not in sites]
+    uncovered = [name for name in sites if name not in names and not name.startswith("mid_block")]
+    if missing or uncovered:
+        raise AttachError(
+            f"got a motion model with {len(names)} temporal modules; expected {len(sites)} for this UNet "
+            f"(first difference: {(missing + uncovered)[0]}). Use a motion model made for SD1.5."
+        )
+    return {name: sites[name] for name in names}
+
+
+@contextmanager
+def attached(
+    unet: nn.Module, modules: Mapping[str, TemporalModule], frames: int, strength: float = 1.0
+) -> Iterator[None]:
+    """Run `unet` as a video UNet inside this context; outside it nothing is left behind.
+
+    The UNet's batch is (b f) with `frames` consecutive frames per clip. Features of another batch size raise
+    AttachError. The hooks return new tensors: control adds to them in place.
+    """
+    sites = motion_sites(unet)
+
+    def hook_for(module: TemporalModule):
+        def hook(_layer: nn.Module, _args: object, output: Tensor | tuple[Tensor, ...]):
+            x = output[0] if isinstance(output, tuple) else output
+            if x.shape[0] % frames:
+                raise AttachError(f"got a batch of {x.shape[0]}; expected a multiple of {frames} frames")
+            x = module(x, frames, strength)
+            return (x, *output[1:]) if isinstance(output, tuple) else x
+
+        return hook
+
+    with ExitStack() as stack:
+        for name, module in modules.items():
+            handle = unet.get_submodule(sites[name]).register_forward_hook(hook_for(module))
+            stack.callback(handle.remove)
+        yield

@@ -1,0 +1,35 @@
+"""Weights files: read safely, recognised by their tensors, checked, and written.
+
+`read_tensors` opens any file; `load_motion` makes a `MotionFile` of its tensors or says what
+they are instead; `build_motion_model` turns that into modules.
+"""
+
+from .build import build_motion_model
+from .errors import FormatError
+from .identify import Identity, describe, identify, is_lora, is_motion, require_lora
+from .kinds import MotionKind
+from .motion_file import HEADS_KEY, SCHEDULE_KEY, MotionFile, load_motion
+from .reading import read_tensors
+from .safetensors_writer import write_safetensors
+from .writing import convert_motion, published_tensors, save_motion
+
+__all__ = [
+    "HEADS_KEY",
+    "SCHEDULE_KEY",
+    "FormatError",
+    "Identity",
+    "MotionFile",
+    "MotionKind",
+    "build_motion_model",
+    "convert_motion",
+    "describe",
+    "identify",
+    "is_lora",
+    "is_motion",
+    "load_motion",
+    "published_tensors",
+    "read_tensors",
+    "require_lora",
+    "save_motion",
+    "write_safetensors",
+]

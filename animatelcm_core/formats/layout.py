@@ -1,0 +1,126 @@
+"""Names and shapes of the tensors in a motion file, in the published layout and in diffusers'.
+
+The published layout is the authors': `down_blocks.0.motion_modules.1.temporal_transformer.<part>`, which is
+`MotionModel`'s own. AnimateLCM's files hold no positions; AnimateDiff's hold a table per attention block.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+import torch
+
+from ..config import MotionConfig
+from ..motion_module import MotionModel
+from .errors import FormatError
+
+Shapes = dict[str, tuple[int, ...]]
+
+INCOMPLETE = "Download the file again, or choose an AnimateLCM or AnimateDiff motion model for SD1.5."
+ENCODER_PREFIX = "img_encoder."
+BLOCKS = re.compile(r"(down_blocks|mid_block|up_blocks)(?:\.(\d+))?\.motion_modules\.(\d+)\.")
+# Ends of a position table's key: AnimateDiff's, the authors' training code's, diffusers'.
+POSITION_ENDS = ("pos_encoder.pe", "pos_encoder.pos_encoding", "pos_embed.pe")
+ATTENTIONS = tuple(f"temporal_transformer.transformer_blocks.0.attention_blocks.{i}" for i in (0, 1))
+
+# diffusers' name of a part -> the published one, inside `transformer_blocks.0`
+_DIFFUSERS_PARTS = {
+    "attn1.": "attention_blocks.0.",
+    "attn2.": "attention_blocks.1.",
+    "norm1.": "norms.0.",
+    "norm2.": "norms.1.",
+    "norm3.": "ff_norm.",
+}
+
+
+@lru_cache(maxsize=8)
+def _motion_shapes(config: MotionConfig) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    with torch.device("meta"):
+        state = MotionModel(config).state_dict()
+    return tuple((key, tuple(value.shape)) for key, value in state.items())
+
+
+def motion_shapes(config: MotionConfig) -> Shapes:
+    """Published key -> shape of every tensor of a motion model, positions left out (546 for SD1.5)."""
+    return dict(_motion_shapes(config))
+
+
+def position_shapes(config: MotionConfig) -> Shapes:
+    """`<attention block>.pos_encoder.pe` -> (1, frames, channels) (42 for SD1.5)."""
+    return {
+        f"{name}.{attention}.pos_encoder.pe": (1, config.max_frames, channels)
+        for name, channels in config.modules().items()
+        for attention in ATTENTIONS
+    }
+
+
+def encoder_shapes(channels: tuple[int, ...]) -> Shapes:
+    """Key without prefix -> shape of the image-to-video encoder for these level widths (38 for SD1.5).
+
+    Two light blocks a level: `block1` 3x3, `block2` 1x1; `in_conv` where the width changes.
+    """
+    shapes: Shapes = {"conv_in.weight": (channels[0], 4, 3, 3), "conv_in.bias": (channels[0],)}
+    before = channels[0]
+    for i, width in enumerate(c for c in channels for _ in range(2)):
+        convs = {"in_conv": (width, before, 1, 1)} if width != before else {}
+        convs |= {"block1": (width, width, 3, 3), "block2": (width, width, 1, 1)}
+        for name, shape in convs.items():
+            shapes |= {f"body.{i}.{name}.weight": shape, f"body.{i}.{name}.bias": (width,)}
+        before = width
+    return shapes
+
+
+def is_diffusers(keys: Iterable[str]) -> bool:
+    """Whether motion keys are diffusers' MotionAdapter ones: nothing is called temporal_transformer."""
+    motion = [key for key in keys if BLOCKS.match(key)]
+    return bool(motion) and not any(".temporal_transformer." in key for key in motion)
+
+
+def published_name(key: str) -> str:
+    """diffusers' MotionAdapter name of a tensor -> the published name. A position table keeps its end."""
+    block = BLOCKS.match(key)
+    if block is None:
+        return key
+    module, part = key[: block.end()], key[block.end() :]
+    inner = "transformer_blocks.0."
+    if part.startswith(inner):
+        rest = part[len(inner) :]
+        start = next((start for start in _DIFFUSERS_PARTS if rest.startswith(start)), "")
+        part = inner + _DIFFUSERS_PARTS.get(start, "") + rest[len(start) :]
+    return f"{module}temporal_transformer.{part}"
+
+
+def diffusers_name(key: str) -> str:
+    """The reverse of `published_name`, for names without positions."""
+    key = key.replace(".temporal_transformer.", ".", 1)
+    for theirs, ours in _DIFFUSERS_PARTS.items():
+        key = key.replace(f"transformer_blocks.0.{ours}", f"transformer_blocks.0.{theirs}", 1)
+    return key
+
+
+def read_config(shapes: Mapping[str, tuple[int, ...]], heads: int, max_frames: int) -> MotionConfig:
+    """Sizes of the motion model that these published names and shapes belong to.
+
+    Raises FormatError naming the first tensor without which the sizes cannot be read.
+    """
+    blocks = [found.groups() for key in shapes if (found := BLOCKS.match(key))]
+    layers = {int(layer) for side, level, layer in blocks if side == "down_blocks" and level == "0"}
+    levels = {int(level) for side, level, _ in blocks if side == "down_blocks" and level is not None}
+
+    def width(level: int, layer: int) -> int:
+        key = f"down_blocks.{level}.motion_modules.{layer}.temporal_transformer.norm.weight"
+        if len(shapes.get(key, ())) != 1:
+            raise FormatError(f"no usable tensor {key}", "a complete motion model", INCOMPLETE)
+        return shapes[key][0]
+
+    for layer in range(max(layers, default=0) + 1):  # stops at the first gap: numbers in a file can be absurd
+        width(0, layer)
+    return MotionConfig(
+        channels=tuple(width(level, 0) for level in range(max(levels, default=0) + 1)),
+        layers_per_level=max(layers, default=0) + 1,
+        has_mid=any(side == "mid_block" for side, _, _ in blocks),
+        heads=heads,
+        max_frames=max_frames,
+    )

@@ -1,0 +1,57 @@
+"""Every tensor of a file against what is expected: names, shapes, floating point, finite numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from .errors import FormatError
+from .layout import INCOMPLETE, Shapes
+
+_CHUNK = 2**22  # numbers looked at together where a conversion makes a copy
+
+
+def check_layout(tensors: Mapping[str, Tensor], expected: Shapes, prefix: str = "") -> None:
+    """FormatError naming the first tensor that is missing, misshapen, not floating point, or not expected."""
+    for key, shape in expected.items():
+        if key not in tensors:
+            raise FormatError(
+                f"no tensor {prefix}{key}",
+                f"one of shape {shape} ({len(expected)} tensors in all)",
+                INCOMPLETE,
+            )
+        _check_tensor(tensors[key], shape, prefix + key)
+    unknown = next((key for key in tensors if key not in expected), None)
+    if unknown:
+        raise FormatError(
+            f"the unknown tensor {prefix}{unknown} of shape {tuple(tensors[unknown].shape)}",
+            f"the {len(expected)} tensors of a motion model",
+            INCOMPLETE,
+        )
+
+
+def _check_tensor(tensor: Tensor, shape: tuple[int, ...], key: str) -> None:
+    """FormatError unless the tensor has this shape, is dense and floating point."""
+    if tuple(tensor.shape) != shape:
+        raise FormatError(f"shape {tuple(tensor.shape)} for {key}", f"{shape}", INCOMPLETE)
+    if tensor.layout is not torch.strided or not tensor.is_floating_point():
+        raise FormatError(f"{tensor.dtype} numbers in {key}", "floating point", INCOMPLETE)
+
+
+def check_finite(tensors: Mapping[str, Tensor], prefix: str = "") -> None:
+    """FormatError naming the first tensor with a NaN or an infinity. Reads every number once, copies none."""
+    for key, tensor in tensors.items():
+        if not is_finite(tensor):
+            raise FormatError(f"numbers that are not finite in {prefix}{key}", "finite weights", INCOMPLETE)
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all numbers are finite. A NaN wins over every number in the smallest and largest."""
+    if not tensor.numel():
+        return True
+    if tensor.dtype.itemsize == 1:  # 8-bit floats have no arithmetic of their own
+        parts = tensor.reshape(-1).split(_CHUNK)
+        return all(bool(part.to(torch.float32).isfinite().all()) for part in parts)
+    return all(bool(end.isfinite()) for end in torch.aminmax(tensor))

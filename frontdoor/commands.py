@@ -1,0 +1,146 @@
+"""The command line of quickstart.py."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+import time
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import environment, hosts, suite
+from .hosts import HOST_PINS, NEWEST, Host
+from .paths import HOSTS, PYTHON, ROOT
+from .problem import Problem
+from .processes import run
+from .server import Server, gpu_usable, make_base
+
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command; returns the exit status. Problems are printed without a traceback."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that servers are stopped
+    given, rest = _split(arguments)
+    options = _parser().parse_args(given)
+    try:
+        return options.command(options, rest)
+    except Problem as problem:
+        print(f"\nquickstart: {problem}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nquickstart: stopped.", file=sys.stderr)
+        return INTERRUPTED
+
+
+def demo(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """A video from text."""
+    host = _host(options)
+    with tempfile.TemporaryDirectory(prefix="animatelcm-") as folder:
+        make_base(Path(folder))
+        print(f"Starting ComfyUI {host.version}", flush=True)
+        with Server(host, Path(folder), python=PYTHON, gpu=gpu_usable(PYTHON)) as server:
+            command = [PYTHON, "-m", "frontdoor.demo", "--url", server.url]
+            command += ["--output", options.output.resolve()]
+            command += ["--prompt", options.prompt] if options.prompt is not None else []
+            command += ["--seed", str(options.seed)] if options.seed is not None else []
+            return run(command)
+
+
+def serve(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """ComfyUI for a person, until Ctrl-C. Models, inputs and outputs stay in .hosts/served/."""
+    host = _host(options)
+    base = HOSTS / "served"
+    make_base(base)
+    print(f"Starting ComfyUI {host.version}", flush=True)
+    with Server(host, base, python=PYTHON, port=options.port, gpu=gpu_usable(PYTHON), options=rest) as server:
+        print(f"\nComfyUI is at {server.url}  (Ctrl-C stops it)")
+        print("Open Templates, then ComfyUI-AnimateLCM, for the workflows of this pack.")
+        print(f"Your own models go to {base / 'models'}; clips come to {base / 'output'}.", flush=True)
+        if options.open:
+            webbrowser.open(server.url)
+        while server.process is not None and server.process.poll() is None:
+            time.sleep(0.5)
+        tail = "\n".join(server.log_text().splitlines()[-25:])
+        raise Problem(f"ComfyUI ended by itself. The end of what it printed:\n\n{tail}")
+
+
+def test(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """All tests, or the unit tests."""
+    return suite.main(options.fast, options.hosts.split(","), rest)
+
+
+def bench(options: argparse.Namespace, rest: Sequence[str]) -> int:
+    """One of the scripts in benchmarks/, with the path of the host as its first argument."""
+    script = ROOT / "benchmarks" / f"{options.name}.py"
+    if not script.is_file():
+        there = ", ".join(sorted(file.stem for file in script.parent.glob("*.py"))) or "none"
+        raise Problem(f"got no benchmark {options.name!r}, expected one of: {there}.")
+    return run([PYTHON, script, _host(options).path, *rest])
+
+
+def _host(options: argparse.Namespace) -> Host:
+    """The environment and the ComfyUI that were asked for, made ready."""
+    if options.comfyui is None:
+        environment.ensure("run")
+        return hosts.pinned(options.host)
+    own = hosts.checkout(options.comfyui)  # first of all: it may be the wrong folder
+    environment.ensure("run")
+    return hosts.with_frontend(own)
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 < number < 2**16:
+        raise argparse.ArgumentTypeError(f"got {number}, expected 1 to 65535")
+    return number
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Ours, and those after `--`, which go to pytest, ComfyUI or the benchmark."""
+    given = list(arguments)
+    if "--" not in given:
+        return given, []
+    at = given.index("--")
+    return given[:at], given[at + 1 :]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="quickstart.py", description="AnimateLCM in a real ComfyUI.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    one_host = argparse.ArgumentParser(add_help=False)
+    which = one_host.add_mutually_exclusive_group()
+    which.add_argument(
+        "--host", choices=list(HOST_PINS), default=NEWEST, help="ComfyUI (default %(default)s)"
+    )
+    which.add_argument("--comfyui", type=Path, metavar="PATH", help="a ComfyUI folder of your own instead")
+
+    made = commands.add_parser("demo", parents=[one_host], help="a small video from text, saved as mp4")
+    made.add_argument("--prompt", metavar="TEXT", help="such as: a blue crab moving up")
+    made.add_argument("--seed", type=int, metavar="N", help="another seed gives another clip")
+    made.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="for the files")
+    made.set_defaults(command=demo)
+
+    tested = commands.add_parser("test", help="all tests; pytest's own arguments after --")
+    tested.add_argument("--fast", action="store_true", help="the unit tests only")
+    tested.add_argument(
+        "--hosts",
+        default=",".join(HOST_PINS),
+        metavar="LIST",
+        help="versions or folders (default %(default)s)",
+    )
+    tested.set_defaults(command=test)
+
+    served = commands.add_parser("serve", parents=[one_host], help="ComfyUI with the pack, for you to use")
+    served.add_argument("--port", type=_port, default=8188, metavar="N", help="(default %(default)s)")
+    served.add_argument("--open", action="store_true", help="open it in the browser")
+    served.set_defaults(command=serve)
+
+    measured = commands.add_parser("bench", parents=[one_host], help="measure speed and memory")
+    measured.add_argument("name", help="t2v: text to video with full-size random weights")
+    measured.set_defaults(command=bench)
+    return parser

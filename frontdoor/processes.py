@@ -1,0 +1,39 @@
+"""Child processes that get the time to clean up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .paths import ROOT
+
+PATIENCE_S = 30.0
+
+
+def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> int:
+    """Run `command` to its end and return its exit status; `env` is added to the environment.
+
+    `subprocess.run` kills the child a quarter of a second after Ctrl-C. A test run needs longer, to stop its
+    servers.
+    """
+    child = subprocess.Popen([str(part) for part in command], env={**os.environ, **(env or {})}, cwd=cwd)
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        _let_end(child)  # the terminal sent Ctrl-C to the child as well
+        raise
+    except BaseException:
+        child.terminate() if os.name == "nt" else child.send_signal(signal.SIGINT)
+        _let_end(child)
+        raise
+
+
+def _let_end(child: subprocess.Popen) -> None:
+    try:
+        child.wait(PATIENCE_S)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        child.kill()
+        child.wait()

@@ -1,0 +1,170 @@
+"""A real ComfyUI server in a process of its own, with this pack in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from .hosts import Host
+from .paths import ROOT
+from .problem import Problem
+
+PACK = "ComfyUI-AnimateLCM"  # the folder name that users get from git and from the Manager
+ADDRESS = "127.0.0.1"
+READY_S = 300.0
+# What the host needs of this repository; only used where a link cannot be made.
+PACK_PARTS = ("__init__.py", "pyproject.toml", "animatelcm_core", "nodes", "web", "workflows", "demo")
+MODEL_FOLDERS = ("checkpoints", "loras", "vae", "controlnet", "animatediff_models")
+
+
+def make_base(base: Path) -> None:
+    """The folders a server works in (`--base-directory`), with the pack among the custom nodes."""
+    for name in ("custom_nodes", "input", "output", "user", *(f"models/{kind}" for kind in MODEL_FOLDERS)):
+        (base / name).mkdir(parents=True, exist_ok=True)
+    place_pack(base / "custom_nodes")
+
+
+def place_pack(custom_nodes: Path) -> Path:
+    """This repository as a custom node: a link to it, or a copy where links are not allowed (Windows)."""
+    pack = custom_nodes / PACK
+    if pack.is_symlink():
+        pack.unlink()
+    elif pack.exists():
+        shutil.rmtree(pack)
+    try:
+        pack.symlink_to(ROOT, target_is_directory=True)
+    except OSError:
+        copy_pack(pack)
+    return pack
+
+
+def copy_pack(pack: Path) -> None:
+    """The parts of this repository that the host needs, as files in `pack`."""
+    pack.mkdir(parents=True)
+    for name in PACK_PARTS:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, pack / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.is_file():
+            shutil.copy2(source, pack / name)
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((ADDRESS, 0))
+        return probe.getsockname()[1]
+
+
+def is_taken(port: int) -> bool:
+    """Does something listen on this port?"""
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        return probe.connect_ex((ADDRESS, port)) == 0
+
+
+class Server:
+    """`with Server(host, base, python=...) as server:` starts it, waits for it, and stops it in the end.
+
+    `base` is made ready by `make_base`. `port` 0 takes a free one. `options` are more arguments for main.py.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        base: Path,
+        *,
+        python: Path,
+        port: int = 0,
+        gpu: bool = False,
+        options: Sequence[str] = (),
+    ) -> None:
+        self.host, self.base, self.python, self.gpu, self.options = host, base, python, gpu, tuple(options)
+        self.port = port or free_port()
+        self.url = f"http://{ADDRESS}:{self.port}"
+        self.log = base / f"server-{self.port}.log"
+        self.process: subprocess.Popen | None = None
+
+    def command(self) -> list[str]:
+        """The command line of the server."""
+        command = [str(self.python), "main.py", "--listen", ADDRESS, "--port", str(self.port)]
+        command += ["--base-directory", str(self.base), "--preview-method", "auto", "--disable-auto-launch"]
+        command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", PACK]
+        if not self.gpu:
+            command += ["--cpu"]
+        if "--database-url" in (self.host.path / "comfy" / "cli_args.py").read_text(encoding="utf-8"):
+            command += ["--database-url", "sqlite:///:memory:"]
+        if self.host.frontend is not None:
+            command += ["--front-end-root", str(self.host.frontend)]
+        return [*command, *self.options]
+
+    def __enter__(self) -> Server:
+        if is_taken(self.port):
+            raise Problem(
+                f"port {self.port} is taken: stop the program that listens there (another ComfyUI?), or "
+                "choose another port."
+            )
+        # In a session of its own: Ctrl-C goes to us, and we stop the server after its client.
+        alone = {"creationflags": 0x200} if os.name == "nt" else {"start_new_session": True}
+        env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}  # for a whole log
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self.command(), cwd=self.host.path, env=env, stdout=log, stderr=subprocess.STDOUT, **alone
+            )
+        try:
+            self._wait_ready(self.process)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop the process, if it runs."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def log_text(self) -> str:
+        """All that the server has printed."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    def answers(self) -> bool:
+        """Does the HTTP interface answer?"""
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no part in this
+        try:
+            with direct.open(f"{self.url}/system_stats", timeout=5) as reply:
+                return reply.status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _wait_ready(self, process: subprocess.Popen) -> None:
+        end = time.monotonic() + READY_S
+        while not self.answers():
+            status = process.poll()
+            if status is not None or time.monotonic() > end:
+                what = "did not answer" if status is None else f"ended with status {status}"
+                tail = "\n".join(self.log_text().splitlines()[-25:])
+                raise Problem(f"ComfyUI {self.host.version} {what}. The end of what it printed:\n\n{tail}")
+            time.sleep(0.3)
+
+
+def gpu_usable(python: Path) -> bool:
+    """Has this machine a GPU that the environment's PyTorch can use?"""
+    question = "import torch; print(torch.cuda.is_available() or torch.backends.mps.is_available())"
+    answer = subprocess.run([str(python), "-c", question], capture_output=True, text=True)
+    return answer.stdout.strip().endswith("True")

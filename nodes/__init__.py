@@ -1,0 +1,34 @@
+"""The nodes of the pack, as the host's entry point gets them."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+from typing_extensions import override
+
+from . import folders
+from .apply import ApplyMotionModel, ModelSampling
+from .demo import LoadDemo
+from .loaders import LoadCheckpoint, LoadMotionModel
+from .sampling import EmptyVideoLatent, Sample, SamplerLCM, Scheduler
+
+folders.register()  # before the first schema lists files
+
+NODES: list[type[io.ComfyNode]] = [
+    LoadCheckpoint,
+    LoadMotionModel,
+    ApplyMotionModel,
+    ModelSampling,
+    Scheduler,
+    SamplerLCM,
+    EmptyVideoLatent,
+    Sample,
+    LoadDemo,
+]
+
+
+class AnimateLCMExtension(ComfyExtension):
+    """What the host asks for its list of nodes."""
+
+    @override
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return NODES

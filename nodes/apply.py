@@ -1,0 +1,127 @@
+"""Make any SD1.5 MODEL a video model, and set its schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..animatelcm_core.host.motion import Motion
+from ..animatelcm_core.host.patch import with_motion
+from ..animatelcm_core.host.schedule_patch import with_schedule
+from ..animatelcm_core.schedule import SCHEDULES, custom
+from .compat import output, schema, widget
+from .inputs import AUTO, CATEGORY, KEEP, MOTION_TYPE, schedule_input
+
+
+class ApplyMotionModel(io.ComfyNode):
+    """Motion model and schedule on a MODEL."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "AnimateLCM_ApplyMotionModel",
+            display_name="AnimateLCM Apply Motion Model",
+            category=CATEGORY,
+            description="Makes an SD1.5 MODEL a video model: a batch of latents is sampled as the frames of "
+            "one clip. Put LoRA and ControlNet nodes before or after it as you like. Applied twice, the last "
+            "one counts.",
+            search_aliases=["animatediff", "use evolved sampling", "motion module"],
+            inputs=[
+                io.Model.Input("model", tooltip="SD1.5 model, usually with the LCM LoRA at 0.8 on it."),
+                MOTION_TYPE.Input("motion", tooltip="Motion model from AnimateLCM Load Motion Model."),
+                schedule_input(AUTO, KEEP, default=AUTO),
+                widget(
+                    io.Float,
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip="How much the temporal layers add, 0 to 2. 1: as trained. 0: no motion model, "
+                    "the frames are sampled as separate images.",
+                ),
+                widget(
+                    io.Float,
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Where in the sampling the motion model begins, 0 to 1 (0: at pure noise).",
+                ),
+                widget(
+                    io.Float,
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="Where in the sampling the motion model ends, 0 to 1 (1: at the clean picture).",
+                ),
+            ],
+            outputs=[output(io.Model, "MODEL", "The video model: sample a batch of 16 latents as one clip.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        motion: Motion,
+        schedule: str,
+        strength: float,
+        start_percent: float,
+        end_percent: float,
+    ) -> io.NodeOutput:
+        model = with_motion(model, motion, strength, start_percent, end_percent)
+        if schedule != KEEP:
+            model = with_schedule(model, SCHEDULES[motion.schedule if schedule == AUTO else schedule])
+        return io.NodeOutput(model)
+
+
+class ModelSampling(io.ComfyNode):
+    """A schedule on a MODEL, with its two numbers open."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "AnimateLCM_ModelSampling",
+            display_name="AnimateLCM Model Sampling",
+            category=CATEGORY,
+            description="Sets the noise schedule of an SD1.5 MODEL: the authors' exact ones, or one with "
+            "numbers of your own. Sample with sampler lcm and scheduler simple. The last schedule set on a "
+            "MODEL counts.",
+            search_aliases=["beta schedule", "ModelSamplingDiscrete", "lcm"],
+            inputs=[
+                io.Model.Input("model", tooltip="SD1.5 model that the schedule is set on."),
+                schedule_input(default="text to video"),
+                widget(
+                    io.Float,
+                    "beta_end",
+                    default=0.0,
+                    min=0.0,
+                    max=0.03,
+                    step=0.0005,
+                    round=0.0001,
+                    tooltip="Last beta of the schedule, above 0.00085. 0: the schedule's own (0.012 or "
+                    "0.014). More is noisier at the start: more motion, stronger contrast; 0.012 to 0.016 is "
+                    "useful.",
+                ),
+                widget(
+                    io.Int,
+                    "original_steps",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="How many timesteps the model was distilled on, a divisor of 1000. 0: the "
+                    "schedule's own (100, or 200 for image to video). 50 is LCM's; 1000 is undistilled.",
+                ),
+            ],
+            outputs=[output(io.Model, "MODEL", "The model with this schedule.")],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, schedule: str, beta_end: float, original_steps: int) -> io.NodeOutput:
+        return io.NodeOutput(with_schedule(model, custom(schedule, beta_end, original_steps)))

@@ -1,0 +1,60 @@
+"""Inputs that several nodes share, so that they read the same everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..animatelcm_core.schedule import SCHEDULES
+from .compat import widget
+
+CATEGORY = "AnimateLCM"
+MOTION_TYPE: Any = io.Custom("ANIMATELCM_MOTION")
+AUTO, KEEP = "auto", "keep"
+
+SCHEDULE_TOOLTIP = (
+    "Noise schedule, which must be the one the motion model was made for. text to video and image to video: "
+    "AnimateLCM's own. soft: less contrast, which many prefer for text to video. animatediff: undistilled "
+    "AnimateDiff models (20 or more steps, cfg 7, any sampler)."
+)
+
+
+def schedule_input(*extra: str, default: str) -> Any:
+    """Choice of a schedule; `extra` are auto and keep where they make sense."""
+    told = {
+        AUTO: " auto: read it from the motion model's file.",
+        KEEP: " keep: leave the MODEL's own schedule.",
+    }
+    return widget(
+        io.Combo,
+        "schedule",
+        options=[*extra[:1], *SCHEDULES, *extra[1:]],
+        default=default,
+        tooltip=SCHEDULE_TOOLTIP + "".join(told[name] for name in extra),
+    )
+
+
+def denoise_input() -> Any:
+    return widget(
+        io.Float,
+        "denoise",
+        default=1.0,
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        tooltip="Share of the schedule that is walked, 0 to 1. 1: from pure noise. Less keeps more of the "
+        "latent that comes in (video to video); 0 returns it as it is. The number of steps stays.",
+    )
+
+
+def steps_input() -> Any:
+    return widget(
+        io.Int,
+        "steps",
+        default=4,
+        min=1,
+        max=100,
+        tooltip="Number of sampling steps, 1 to 100. 4 to 8 are what AnimateLCM is made for; 1 or 2 are a "
+        "sketch.",
+    )

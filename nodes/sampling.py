@@ -1,0 +1,201 @@
+"""Noise, noise levels and sampling of clips."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import comfy.sample
+import torch
+from comfy_api.latest import io
+
+from ..animatelcm_core.host.checks import MIN_FRAMES, frame_warnings
+from ..animatelcm_core.host.sampler import lcm_sampler
+from ..animatelcm_core.host.sampling import sample_clip, sigmas_for
+from .compat import output, schema, widget
+from .errors import show_on_node, warn
+from .inputs import CATEGORY, denoise_input, steps_input
+
+MOST_FRAMES = 64
+
+
+class Scheduler(io.ComfyNode):
+    """The authors' timesteps as SIGMAS."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "AnimateLCM_Scheduler",
+            display_name="AnimateLCM Scheduler",
+            category=CATEGORY,
+            description="Noise levels at the authors' timesteps, for SamplerCustom and "
+            "SamplerCustomAdvanced. The MODEL must carry a schedule of this pack.",
+            search_aliases=["basic scheduler", "sigmas", "lcm scheduler"],
+            inputs=[
+                io.Model.Input("model", tooltip="MODEL with a schedule of this pack, from any of its nodes."),
+                steps_input(),
+                denoise_input(),
+            ],
+            outputs=[
+                output(io.Sigmas, "SIGMAS", "Noise levels, one more than there are steps; the last is 0.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, steps: int, denoise: float) -> io.NodeOutput:
+        return io.NodeOutput(sigmas_for(model, steps, denoise))
+
+
+class SamplerLCM(io.ComfyNode):
+    """The LCM sampler as SAMPLER."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "AnimateLCM_SamplerLCM",
+            display_name="AnimateLCM Sampler LCM",
+            category=CATEGORY,
+            description="Multistep consistency sampling, for SamplerCustom and SamplerCustomAdvanced. Same "
+            "as the stock sampler lcm, but a seed gives the same clip on every device and every version of "
+            "ComfyUI.",
+            search_aliases=["lcm", "KSamplerSelect"],
+            inputs=[
+                widget(
+                    io.Float,
+                    "s_noise",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.01,
+                    tooltip="Scale of the noise added between steps, 0 to 2. 1: as trained. Slightly less is "
+                    "smoother and calmer, more is rougher.",
+                ),
+            ],
+            outputs=[output(io.Sampler, "SAMPLER", "The sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, s_noise: float) -> io.NodeOutput:
+        return io.NodeOutput(lcm_sampler(s_noise))
+
+
+class EmptyVideoLatent(io.ComfyNode):
+    """Frames to be filled."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "AnimateLCM_EmptyVideoLatent",
+            display_name="AnimateLCM Empty Video Latent",
+            category=CATEGORY,
+            description="An empty clip: one latent per frame. 16 frames of 512x512 are what AnimateLCM was "
+            "trained on.",
+            search_aliases=["empty latent", "batch size", "frames"],
+            inputs=[
+                _pixels("width"),
+                _pixels("height"),
+                widget(
+                    io.Int,
+                    "frames",
+                    default=16,
+                    min=1,
+                    max=4096,
+                    tooltip="Length of the clip in frames, 1 to 4096; at 8 frames a second 16 are two "
+                    f"seconds. Under {MIN_FRAMES} clips fall apart; over {MOST_FRAMES} needs context "
+                    "windows.",
+                ),
+            ],
+            outputs=[output(io.Latent, "LATENT", "The empty clip; each latent is one frame.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, width: int, height: int, frames: int) -> io.NodeOutput:
+        for name, pixels in (("width", width), ("height", height)):
+            if pixels % 8:
+                near = pixels // 8 * 8
+                raise ValueError(f"got {name} {pixels}; expected a multiple of 8. Use {near} or {near + 8}.")
+        warn(cls, frame_warnings(frames))
+        shape = (frames, 4, height // 8, width // 8)
+        latent = torch.zeros(shape, device=comfy.model_management.intermediate_device())
+        return io.NodeOutput({"samples": latent})
+
+
+def _pixels(name: str) -> Any:
+    return widget(
+        io.Int,
+        name,
+        default=512,
+        min=64,
+        max=2048,
+        step=8,
+        tooltip=f"{name.capitalize()} of the clip in pixels, 64 to 2048, a multiple of 8. SD1.5 is at home "
+        "around 512.",
+    )
+
+
+class Sample(io.ComfyNode):
+    """Few-step sampling with the settings that are easy to get wrong fixed."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "AnimateLCM_Sample",
+            display_name="AnimateLCM Sample",
+            category=CATEGORY,
+            description="Samples a clip with the LCM sampler at the authors' exact timesteps. For models "
+            "with an AnimateLCM schedule; undistilled AnimateDiff models want a KSampler.",
+            search_aliases=["ksampler", "sampler", "generate video"],
+            inputs=[
+                io.Model.Input("model", tooltip="Video model with a schedule of this pack, LCM LoRA on it."),
+                io.Conditioning.Input("positive", tooltip="What the clip should show."),
+                io.Conditioning.Input(
+                    "negative", tooltip="What it should not show; it counts only at cfg above 1."
+                ),
+                io.Latent.Input(
+                    "latent",
+                    tooltip="Frames to sample: an empty clip, or an encoded video with denoise below 1.",
+                ),
+                widget(
+                    io.Int,
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**64 - 1,
+                    control_after_generate=True,
+                    tooltip="Number that the noise is drawn from, 0 to 2^64 - 1. The same seed gives the "
+                    "same clip.",
+                ),
+                steps_input(),
+                widget(
+                    io.Float,
+                    "cfg",
+                    default=1.0,
+                    min=0.0,
+                    max=30.0,
+                    step=0.1,
+                    round=0.01,
+                    tooltip="Guidance by the prompt, 1 to 2. 1 is fastest and ignores the negative prompt; "
+                    "above 3 colours burn out.",
+                ),
+                denoise_input(),
+            ],
+            outputs=[output(io.Latent, "LATENT", "The clip; decode it with VAE Decode.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        latent: dict[str, Any],
+        seed: int,
+        steps: int,
+        cfg: float,
+        denoise: float,
+    ) -> io.NodeOutput:
+        samples, warnings = sample_clip(model, positive, negative, latent, seed, steps, cfg, denoise)
+        show_on_node(cls, warnings)
+        return io.NodeOutput(samples)

@@ -1,0 +1,39 @@
+"""Weights files of a small SD1.5-shaped model with seeded numbers, made once per test process.
+
+A process of its own writes them: the maker needs the repository on sys.path, where nodes/ would hide ComfyUI's.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from . import ROOT
+
+CHECKPOINT = "checkpoints/small.safetensors"
+MOTION = "animatediff_models/small_t2v.safetensors"
+OTHER_MOTION = "animatediff_models/small_v2.safetensors"
+LORA = "loras/small_lcm.safetensors"
+
+_MAKE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+import seeded_files as s
+models = Path(sys.argv[2])
+for folder in ("checkpoints", "animatediff_models", "loras"):
+    (models / folder).mkdir(parents=True, exist_ok=True)
+s.write_sd15(models / "checkpoints/small.safetensors", sizes=s.SMALL)
+s.write_motion(models / "animatediff_models/small_t2v.safetensors", sizes=s.SMALL)
+s.write_motion(models / "animatediff_models/small_v2.safetensors", layout="animatediff_v2", seed=7, sizes=s.SMALL)
+s.write_lora(models / "loras/small_lcm.safetensors", sizes=s.SMALL)
+"""
+
+
+def write(models: Path) -> Path:
+    """Write the files under `models`, unless they are there; `models` itself comes back."""
+    if not (models / LORA).exists():
+        support = ROOT / "tests" / "support"
+        subprocess.run([sys.executable, "-c", _MAKE, str(support), str(models)], check=True, cwd=models)
+    return models

@@ -1,0 +1,61 @@
+"""The small world: its clips say what their captions say, and the judge can tell."""
+
+from __future__ import annotations
+
+import torch
+from training.shapes import judge, world
+from training.shapes.loop import step_generator
+from training.shapes.networks import END, LENGTH, START, WORDS, tokenize
+
+
+def test_same_seed_same_clips() -> None:
+    a, b = (world.draw(world.sample_clips(3, step_generator(5, 1))) for _ in range(2))
+    other = world.draw(world.sample_clips(3, step_generator(5, 2)))
+    assert torch.equal(a, b)
+    assert not torch.equal(a, other)
+    assert a.shape == (3, world.FRAMES, 3, world.SIZE, world.SIZE)
+    assert 0 <= a.min() < a.max() <= 1
+
+
+def test_rules_read_every_combination() -> None:
+    labels = torch.tensor(world.all_captions())
+    clips = world.draw(world.sample_clips(len(labels), step_generator(6, 0), labels))
+    colour, motion, centre, *_ = judge.read_colour_and_motion(clips)
+    assert torch.equal(colour, labels[:, 1])
+    assert torch.equal(motion, labels[:, 2])
+    assert centre.min() > 8
+    assert centre.max() < world.SIZE - 8  # nobody leaves the picture
+
+
+def test_rules_refuse_an_empty_scene() -> None:
+    grey = torch.full((1, world.FRAMES, 3, world.SIZE, world.SIZE), 0.5)
+    colour, motion, *_ = judge.read_colour_and_motion(grey)
+    assert colour.item() == motion.item() == -1
+
+
+def test_direction_is_visible_in_a_single_frame() -> None:
+    """The eye is the brightest neutral spot and sits ahead of the body's centre."""
+    labels = torch.tensor([[b, 0, m] for b in range(3) for m in range(1, 5)])
+    clips = world.sample_clips(len(labels), step_generator(7, 0), labels)
+    clips.background[:] = 0.2
+    frame = world.draw(clips, [0])
+    white = (frame[:, 0].amin(1) > 0.8).float()
+    grid = torch.arange(world.SIZE) + 0.5
+    area = white.sum((1, 2))
+    assert area.min() > 8
+    eye = torch.stack([(white.sum(1) * grid).sum(-1), (white.sum(2) * grid).sum(-1)], dim=-1) / area[:, None]
+    ahead = ((eye - clips.centre[:, 0]) * clips.heading).sum(-1)
+    assert ahead.min() > 1.5
+
+
+def test_captions_and_tokens() -> None:
+    clips = world.sample_clips(50, step_generator(8, 0))
+    tokens = tokenize([*clips.captions(), ""])
+    assert tokens.shape == (51, LENGTH)
+    assert (tokens[:, 0] == START).all()
+    assert (tokens[:, -1] == END).all()
+    assert tokens[-1].tolist() == [START] + [END] * (LENGTH - 1)
+    assert world.caption("fish", "red", "left") == "a red fish swimming left"
+    used = {word for b, c, m in world.all_captions() for word in
+            world.caption(world.BODIES[b], list(world.COLOURS)[c], world.MOTIONS[m]).split()}
+    assert used <= set(WORDS)

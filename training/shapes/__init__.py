@@ -1,0 +1,1 @@
+"""The small world: captioned clips of one sea creature, and a Stable-Diffusion-shaped model trained on them."""

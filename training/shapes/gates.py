@@ -1,0 +1,107 @@
+"""What each stage must show before the next one starts. Numbers go to `out/gates.json`.
+
+    judge   reads held-out clips: all three right at least 98 %
+    vae     held-out clips: at least 31 dB, each reading right in at least 95 % of the reconstructions
+    image   25 steps with guidance: colour and body of single pictures
+    motion  25 steps with guidance: colour, body, motion and all three of clips
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import torch
+from animatelcm_core.config import SHAPES
+from animatelcm_core.motion_module import MotionModel
+from animatelcm_core.schedule import SCHEDULES
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file
+from torch import Tensor
+
+from . import judge, networks, stages, world
+from .loop import step_generator
+from .sample import ddim
+
+
+def record(out: Path, gate: str, numbers: dict[str, float]) -> None:
+    path = out / "gates.json"
+    known = json.loads(path.read_text(encoding="ascii")) if path.exists() else {}
+    known[gate] = {key: round(value, 4) for key, value in numbers.items()}
+    path.write_text(json.dumps(known, indent=1) + "\n", encoding="ascii")
+    print(gate, known[gate])
+
+
+def shares(right: dict[str, Tensor]) -> dict[str, float]:
+    return {key: float(value.float().mean()) for key, value in right.items()}
+
+
+def load_vae(out: Path) -> AutoencoderKL:
+    """The folded VAE of the latents stage, else the one that is still being trained."""
+    model = networks.vae()
+    folded = out / "vae.safetensors"
+    model.load_state_dict(load_file(folded) if folded.exists() else stages.load_ema(out / "vae.pt"))
+    return model.eval().requires_grad_(False)
+
+
+@torch.inference_mode()
+def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """(n, f, 4, 8, 8) in model units -> (n, f, 3, 64, 64) in 0..1."""
+    parts = [vae.decode(part / networks.LATENT_SCALE).sample for part in latents.flatten(0, 1).split(64)]
+    return (torch.cat(parts).unflatten(0, latents.shape[:2]) / 2 + 0.5).clamp(0, 1)
+
+
+def gate_judge(out: Path, clips: int = 300) -> None:
+    pictures, labels = judge.held_out(clips)
+    record(out, "judge", shares(judge.read(pictures, stages.load_judge(out)).right(labels)))
+
+
+@torch.inference_mode()
+def gate_vae(out: Path, clips: int = 100) -> None:
+    vae = load_vae(out)
+    pictures, labels = judge.held_out(clips)
+    flat = pictures.flatten(0, 1) * 2 - 1
+    again = torch.cat([vae.decode(vae.encode(x).latent_dist.mean).sample for x in flat.split(64)])
+    again = (again / 2 + 0.5).clamp(0, 1).view_as(pictures)
+    error = (again - pictures).square().mean((1, 2, 3, 4))
+    decibel = float((-10 * error.log10()).mean())
+    right = shares(judge.read(again, stages.load_judge(out)).right(labels))
+    record(out, "vae", {"psnr_db": decibel, **right})
+
+
+def draw_samples(out: Path, clips: int, guidance: float, seed: int, motion: bool) -> tuple[Tensor, Tensor]:
+    """Clips (n, f, 3, 64, 64) and their labels (n, 3); without `motion` single pictures (f = 1)."""
+    image, vae = stages.load_image(out), load_vae(out)
+    blocks = None
+    schedule = stages.IMAGE_SCHEDULE
+    if motion:
+        model = MotionModel(SHAPES)
+        model.load_state_dict(stages.load_ema(out / "motion.pt"))
+        blocks, schedule = model.eval().blocks(), SCHEDULES["animatediff"]
+    combinations = world.all_captions()
+    labels = torch.tensor([combinations[i % len(combinations)] for i in range(clips)])
+    frames = world.FRAMES if motion else 1
+    empty = networks.encode_text(image.text, [""])
+    pictures = []
+    for start in range(0, clips, 10):
+        part = labels[start : start + 10]
+        texts = stages.captions_of(part, step_generator(0, 0), empty=0.0, brief=0.0)
+        context = networks.encode_text(image.text, texts)
+        noise = torch.randn(len(part), frames, 4, 8, 8, generator=step_generator(seed, start))
+        latents = ddim(image.unet, blocks, noise, context, empty, schedule, 25, guidance)
+        pictures.append(decode(vae, latents))
+    return torch.cat(pictures), labels
+
+
+def gate_samples(out: Path, gate: str, clips: int, guidance: float, seed: int = 77) -> Tensor:
+    """Gate `image` or `motion`. Returns the pictures for looking at."""
+    began = time.monotonic()
+    pictures, labels = draw_samples(out, clips, guidance, seed, motion=gate == "motion")
+    right = shares(judge.read(pictures, stages.load_judge(out)).right(labels))
+    if gate == "image":
+        right = {key: right[key] for key in ("colour", "shape")}
+    record(
+        out, f"{gate}_guidance_{guidance:g}", {**right, "clips": clips, "seconds": time.monotonic() - began}
+    )
+    return pictures

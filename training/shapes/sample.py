@@ -1,0 +1,48 @@
+"""Sampling on the training side: DDIM with guidance, the same steps as ComfyUI's `ddim` with `simple`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+
+import torch
+from animatelcm_core.attach import attached
+from animatelcm_core.consistency import x0_from_eps
+from animatelcm_core.motion_module import TemporalModule
+from animatelcm_core.schedule import Schedule
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+
+@torch.inference_mode()
+def ddim(
+    unet: UNet2DConditionModel,
+    blocks: Mapping[str, TemporalModule] | None,
+    noise: Tensor,
+    context: Tensor,
+    empty: Tensor,
+    schedule: Schedule,
+    steps: int,
+    guidance: float,
+) -> Tensor:
+    """Clips (n, f, 4, h, w) from `noise` of that shape; context (n, 77, c) and empty (1, 77, c).
+
+    guidance 1 leaves the unconditional half out. `blocks` None samples frames as separate pictures.
+    """
+    n, frames = noise.shape[:2]
+    alpha_bar = schedule.alpha_bar()
+    timesteps = schedule.timesteps(steps).tolist()
+    halves = 1 if guidance == 1 else 2
+    both = torch.cat([context, empty.expand(n, -1, -1)])[: halves * n].repeat_interleave(frames, dim=0)
+    x = noise.flatten(0, 1)
+    for t, following in zip(timesteps, [*timesteps[1:], None], strict=True):
+        with attached(unet, blocks, frames) if blocks else nullcontext():
+            eps = unet(x.repeat(halves, 1, 1, 1), t, both, return_dict=False)[0]
+        if halves == 2:
+            cond, uncond = eps.chunk(2)
+            eps = uncond + guidance * (cond - uncond)
+        x = x0_from_eps(x, eps, alpha_bar[t])
+        if following is not None:
+            a = alpha_bar[following].float()
+            x = a.sqrt() * x + (1 - a).sqrt() * eps
+    return x.view_as(noise)

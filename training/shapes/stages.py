@@ -1,0 +1,221 @@
+"""The stages of the small world in order: VAE, latents, image model, motion module.
+
+Each reads what the one before it left in `out` and can be cut and run again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from animatelcm_core.attach import attached
+from animatelcm_core.config import SHAPES
+from animatelcm_core.consistency import add_noise
+from animatelcm_core.motion_module import MotionModel, zero_init
+from animatelcm_core.schedule import SCHEDULES, Schedule
+from diffusers import AutoencoderKL
+from einops import rearrange
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from . import judge, networks, world
+from .loop import Recipe, step_generator, train
+
+VAE = Recipe(steps=3200, batch=16, rate=1.5e-3, ema=0.998)
+IMAGE = Recipe(steps=4000, batch=64, rate=1e-3, ema=0.998)
+MOTION = Recipe(steps=2500, batch=6, rate=1e-3, ema=0.998)
+IMAGE_SCHEDULE = Schedule(beta="scaled_linear", original_steps=1000)  # Stable Diffusion 1.5's own
+
+
+def load_ema(path: Path) -> dict[str, Tensor]:
+    return torch.load(path, weights_only=True)["ema"]
+
+
+def random_frames(n: int, generator: torch.Generator) -> Tensor:
+    """(n, 3, 64, 64) in -1..1, one frame each of n new clips."""
+    clips = world.sample_clips(n, generator)
+    frame = int(torch.randint(world.FRAMES, (), generator=generator))
+    return world.draw(clips, [frame])[:, 0] * 2 - 1
+
+
+def edges(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
+
+
+def train_vae(out: Path, compile: bool = False, recipe: Recipe = VAE) -> None:
+    """Reconstruct frames: absolute and squared error, edges as well, a faint pull of the latents to normal."""
+    torch.manual_seed(recipe.seed)
+    model = networks.vae().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def reconstruct(x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = model.encode(x).latent_dist
+        return model.decode(posterior.mean + posterior.std * noise).sample, posterior.kl()
+
+    run = torch.compile(reconstruct) if compile else reconstruct
+
+    def loss_of(generator: torch.Generator) -> Tensor:
+        x = random_frames(recipe.batch, generator)
+        noise = torch.randn(recipe.batch, 4, 8, 8, generator=generator)
+        with torch.autocast("cpu", torch.bfloat16, enabled=compile):
+            y, kl = run(x.contiguous(memory_format=torch.channels_last), noise)
+        y = y.float()
+        edge = sum(F.l1_loss(a, b) for a, b in zip(edges(y), edges(x), strict=True))
+        return F.l1_loss(y, x) + F.mse_loss(y, x) + 0.5 * edge + 1e-6 * kl.float().mean()
+
+    train("vae", recipe, model, loss_of, out)
+
+
+def train_judge(out: Path, compile: bool = False, recipe: Recipe = judge.RECIPE) -> None:
+    """The judge's network for bodies."""
+    torch.manual_seed(recipe.seed)
+    net = judge.BodyNet()
+
+    def loss_of(generator: torch.Generator) -> Tensor:
+        x, body = judge.worn_pictures(recipe.batch, generator)
+        return F.cross_entropy(net(x), body)
+
+    train("judge", recipe, net, loss_of, out)
+
+
+def load_judge(out: Path) -> judge.BodyNet:
+    net = judge.BodyNet()
+    net.load_state_dict(load_ema(out / "judge.pt"))
+    return net.eval()
+
+
+@torch.inference_mode()
+def make_latents(out: Path, compile: bool = False, clips: int = 7000) -> None:
+    """Encode `clips` clips once: latents.safetensors with latents (n, f, 4, 8, 8) fp16 and labels (n, 3).
+
+    The VAE is first folded so that latents have mean 0 and, times 0.18215, variance 1: see fold.
+    """
+    model = networks.vae()
+    model.load_state_dict(load_ema(out / "vae.pt"))
+    model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    generator = step_generator(1, 0)
+    sample = torch.cat([model.encode(random_frames(64, generator)).latent_dist.mean for _ in range(16)])
+    fold(model, sample)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, out / "vae.safetensors")
+    latents = torch.empty(clips, world.FRAMES, 4, 8, 8, dtype=torch.float16)
+    labels = torch.empty(clips, 3, dtype=torch.int64)
+    for start in range(0, clips, 20):
+        batch = world.sample_clips(min(20, clips - start), step_generator(2, start))
+        x = world.draw(batch).flatten(0, 1) * 2 - 1
+        x = x.contiguous(memory_format=torch.channels_last)
+        mean = model.encode(x).latent_dist.mean * networks.LATENT_SCALE
+        stop = start + len(batch)
+        latents[start:stop] = mean.view(len(batch), world.FRAMES, 4, 8, 8)
+        labels[start:stop] = torch.stack([batch.body, batch.colour, batch.motion], dim=1)
+        if start % 500 == 0:
+            print(f"latents {stop}/{clips}")
+    save_file({"latents": latents, "labels": labels}, out / "latents.safetensors")
+
+
+def fold(model: AutoencoderKL, sample: Tensor) -> None:
+    """Change the VAE's latent units without changing what it does, so that x 0.18215 gives unit variance.
+
+    sample: (n, 4, 8, 8) raw latents. The 1x1 convolutions beside the latent take the affine map up.
+    """
+    mean, scale = sample.mean((0, 2, 3)), 1 / (sample.std((0, 2, 3)) * networks.LATENT_SCALE)
+    quant, post = model.quant_conv, model.post_quant_conv
+    assert quant is not None and post is not None and quant.bias is not None and post.bias is not None
+    quant.weight[:4] *= scale[:, None, None, None]
+    quant.bias[:4] = (quant.bias[:4] - mean) * scale
+    quant.bias[4:] += 2 * scale.log()
+    post.bias += (post.weight[:, :, 0, 0] * mean).sum(1)
+    post.weight /= scale[None, :, None, None]
+
+
+class ImageModel(nn.Module):
+    """UNet and text model, trained together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unet = networks.unet()
+        self.text = networks.text_model()
+
+
+def captions_of(labels: Tensor, generator: torch.Generator, empty: float = 0.1, brief: float = 0.1) -> list[str]:
+    """Captions of labels (n, 3); a share is empty (for guidance), a share leaves colour or motion out."""
+    texts = []
+    for (body, colour, motion), dice in zip(
+        labels.tolist(), torch.rand(len(labels), generator=generator).tolist(), strict=True
+    ):
+        text = world.caption(world.BODIES[body], list(world.COLOURS)[colour], world.MOTIONS[motion])
+        words = text.split()
+        if dice < empty:
+            text = ""
+        elif dice < empty + brief / 2:
+            text = " ".join(words[:1] + words[2:])
+        elif dice < empty + brief:
+            text = " ".join(words[:3])
+        texts.append(text)
+    return texts
+
+
+def train_image(out: Path, compile: bool = False, recipe: Recipe = IMAGE) -> None:
+    """Predict the noise of single frames from their captions, on Stable Diffusion's own noise schedule."""
+    torch.manual_seed(recipe.seed)
+    data = load_file(out / "latents.safetensors")
+    latents, labels = data["latents"], data["labels"]
+    alpha_bar = IMAGE_SCHEDULE.alpha_bar()
+    model = ImageModel()
+    model.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    run = torch.compile(model.unet) if compile else model.unet
+
+    def loss_of(generator: torch.Generator) -> Tensor:
+        n = recipe.batch
+        clip = torch.randint(len(latents), (n,), generator=generator)
+        frame = torch.randint(world.FRAMES, (n,), generator=generator)
+        x0 = latents[clip, frame].float()
+        noise = torch.randn(x0.shape, generator=generator)
+        t = torch.randint(1000, (n,), generator=generator)
+        context = networks.encode_text(model.text, captions_of(labels[clip], generator))
+        x = add_noise(x0, noise, alpha_bar[t]).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16, enabled=compile):
+            eps = run(x, t, context, return_dict=False)[0]
+        return F.mse_loss(eps.float(), noise)
+
+    train("image", recipe, model, loss_of, out)
+
+
+def load_image(out: Path) -> ImageModel:
+    model = ImageModel()
+    model.load_state_dict(load_ema(out / "image.pt"), strict=False)
+    return model.eval().requires_grad_(False)
+
+
+def train_motion(out: Path, compile: bool = False, recipe: Recipe = MOTION) -> None:
+    """Predict the noise of whole clips with only the temporal modules learning, as AnimateDiff does."""
+    torch.manual_seed(recipe.seed)
+    data = load_file(out / "latents.safetensors")
+    latents, labels = data["latents"], data["labels"]
+    alpha_bar = SCHEDULES["animatediff"].alpha_bar()
+    image = load_image(out)
+    image.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    motion = zero_init(MotionModel(SHAPES))
+    blocks = motion.blocks()
+
+    def predict(x: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        with attached(image.unet, blocks, world.FRAMES):
+            return image.unet(x, t, context, return_dict=False)[0]
+
+    def loss_of(generator: torch.Generator) -> Tensor:
+        n = recipe.batch
+        clip = torch.randint(len(latents), (n,), generator=generator)
+        x0 = latents[clip].float()
+        noise = torch.randn(x0.shape, generator=generator)
+        t = torch.randint(1000, (n,), generator=generator)
+        x = rearrange(add_noise(x0, noise, alpha_bar[t]), "b f c h w -> (b f) c h w")
+        with torch.no_grad():
+            context = networks.encode_text(image.text, captions_of(labels[clip], generator))
+        with torch.autocast("cpu", torch.bfloat16, enabled=compile):
+            eps = predict(
+                x.contiguous(memory_format=torch.channels_last),
+                t.repeat_interleave(world.FRAMES),
+                context.repeat_interleave(world.FRAMES, dim=0),
+            )
+        return F.mse_loss(rearrange(eps.float(), "(b f) c h w -> b f c h w", b=n), noise)
+
+    train("motion", recipe, motion, loss_of, out)
