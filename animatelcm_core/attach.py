@@ -1,11 +1,12 @@
 """Where temporal modules sit in a UNet, and how they are hung there without changing it.
 
 A temporal module follows the attention of each spatial layer, or the residual block where a level has no
-attention, and comes before any down- or up-sampling; in the middle it follows the attention, before the second
-residual block. Forward hooks put it there: no module list, key or weight of the UNet changes, so LoRA,
+attention, and comes before any down- or up-sampling; in the middle it follows the attention, before the
+second residual block. Forward hooks put it there: no module list, key or weight of the UNet changes, so LoRA,
 ControlNet and other patches keep meeting the model they know.
 
-Both layouts are found by their shape, not by class: ComfyUI's (`input_blocks`) and diffusers' (`down_blocks`).
+Both layouts are known by their attributes, not by class: ComfyUI's (`input_blocks`) and diffusers'
+(`down_blocks`).
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def _diffusers_sites(unet: nn.Module) -> dict[str, str]:
 
 
 def check_fit(unet: nn.Module, names: Mapping[str, int]) -> dict[str, str]:
-    """Sites of every module in `names` (name -> channels), or AttachError naming the first that does not fit."""
+    """Sites of every module in `names` (name -> channels); AttachError names the first that does not fit."""
     sites = motion_sites(unet)
     missing = [name for name in names if name not in sites]
     uncovered = [name for name in sites if name not in names and not name.startswith("mid_block")]

@@ -1,7 +1,7 @@
 """Shapes of the networks, as frozen dataclasses and named variants.
 
-A motion model mirrors the UNet it is attached to: one temporal module after every spatial layer of every level
-(two going down, three going up) and, in most released files, one in the middle (paper 4.2, Fig. 2).
+A motion model mirrors the UNet it is attached to: one temporal module after every spatial layer of every
+level (two going down, three going up) and, in most released files, one in the middle (paper 4.2, Fig. 2).
 """
 
 from __future__ import annotations

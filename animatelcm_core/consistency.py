@@ -62,11 +62,16 @@ def consistency_function(x: Tensor, x0: Tensor, t: Tensor) -> Tensor:
 
 
 def lcm_step(
-    x: Tensor, eps: Tensor, t: Tensor, alpha_bar_t: Tensor, alpha_bar_next: Tensor | None, noise: Tensor | None
+    x: Tensor,
+    eps: Tensor,
+    t: Tensor,
+    alpha_bar_t: Tensor,
+    alpha_bar_next: Tensor | None,
+    noise: Tensor | None,
 ) -> Tensor:
     """One step of multistep consistency sampling: predict f, then noise it to the next level.
 
-    x, eps: (b, ...) at timestep t. `alpha_bar_next` and `noise` are None after the last step, which adds none.
+    x, eps: (b, ...) at timestep t. `alpha_bar_next` and `noise` are None in the last step, which adds none.
     """
     denoised = consistency_function(x, x0_from_eps(x, eps, alpha_bar_t), t)
     if alpha_bar_next is None:

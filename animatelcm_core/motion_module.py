@@ -1,9 +1,9 @@
 """Temporal transformer that turns an image UNet into a video UNet (paper 4.2, Eq. 9: z' = T(z) + z).
 
 One `TemporalModule` per spatial layer. Inside it every pixel becomes a sequence over the frames:
-group norm per frame, linear in, two self-attentions along time with sinusoidal positions, a GEGLU feed-forward,
-linear out, added to the input. Parameter names are those of the published files; there are no buffers, so
-`state_dict()` is the published layout.
+group norm per frame, linear in, two self-attentions along time with sinusoidal positions, a GEGLU
+feed-forward, linear out, added to the input. Parameter names are those of the published files; there are no
+buffers, so `state_dict()` is the published layout.
 
 `ops` is the namespace the layers come from: torch.nn in training, comfy.ops.manual_cast in ComfyUI.
 

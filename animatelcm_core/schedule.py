@@ -1,7 +1,7 @@
 """Noise schedules and the timesteps a latent consistency model is sampled at.
 
 alpha_bar_t = prod(1 - beta_i); x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps (paper Sec. 3).
-sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t) is the same noise level with x_0 unscaled, as ComfyUI counts it.
+sigma_t = sqrt((1 - alpha_bar_t) / alpha_bar_t) is the same level with x_0 unscaled, as ComfyUI counts it.
 
 A distilled model knows only `original_steps` of the 1000 timesteps, k = 1000 / original_steps apart:
 k-1, 2k-1, ..., 999. N sampling steps take floor(linspace) of them, noisiest first, as the authors' scheduler.
@@ -51,7 +51,10 @@ class Schedule:
         if self.beta == "linear":
             betas = torch.linspace(self.beta_start, self.beta_end, TRAIN_STEPS, dtype=torch.float64)
         else:
-            betas = torch.linspace(self.beta_start**0.5, self.beta_end**0.5, TRAIN_STEPS, dtype=torch.float64) ** 2
+            betas = (
+                torch.linspace(self.beta_start**0.5, self.beta_end**0.5, TRAIN_STEPS, dtype=torch.float64)
+                ** 2
+            )
         return torch.cumprod(1 - betas, dim=0)
 
     def known_timesteps(self) -> Tensor:
@@ -85,7 +88,7 @@ SCHEDULES: dict[str, Schedule] = {
     "soft": Schedule(beta="scaled_linear"),
     "animatediff": Schedule(original_steps=TRAIN_STEPS),
 }
-"""What a user can choose: the authors' two, the gentler one many prefer, and AnimateDiff's undistilled one."""
+"""What a user can choose: the authors' two, the gentler one many prefer, AnimateDiff's undistilled one."""
 
 
 def custom(name: str, beta_end: float = 0.0, original_steps: int = 0) -> Schedule:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO
 
 from .problem import Problem
 
@@ -20,16 +19,16 @@ def unpack_folder(archive: Path, folder: str, destination: Path) -> int:
     and for an archive without that folder.
     """
     count = 0
-    with _entries(archive) as entries:
-        for name, read in entries:
-            inside = _below(name, folder)
-            if inside is None:
-                continue
-            target = destination.joinpath(*inside.parts)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with read() as source, target.open("wb") as sink:
-                shutil.copyfileobj(source, sink)
-            count += 1
+    files = _zip_files if archive.suffix in (".whl", ".zip") else _tar_files
+    for name, source in files(archive):
+        inside = _below(name, folder)
+        if inside is None:
+            continue
+        target = destination.joinpath(*inside.parts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("wb") as sink:
+            shutil.copyfileobj(source, sink)
+        count += 1
     if count == 0:
         raise Problem(f"got no folder {folder} in {archive.name}, expected ComfyUI's files there.")
     return count
@@ -47,12 +46,20 @@ def _below(name: str, folder: str) -> PurePosixPath | None:
     return inside
 
 
-@contextmanager
-def _entries(archive: Path) -> Iterator[Iterator[tuple[str, Callable[[], Any]]]]:
-    """Names of the regular files, each with a function that opens it."""
-    if archive.suffix in (".whl", ".zip"):
-        with zipfile.ZipFile(archive) as opened:
-            yield ((e.filename, lambda e=e: opened.open(e)) for e in opened.infolist() if not e.is_dir())
-    else:
-        with tarfile.open(archive) as opened:
-            yield ((e.name, lambda e=e: opened.extractfile(e)) for e in opened if e.isreg())
+def _zip_files(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Names and contents of the files in a zip."""
+    with zipfile.ZipFile(archive) as opened:
+        for entry in opened.infolist():
+            if not entry.is_dir():
+                with opened.open(entry) as source:
+                    yield entry.filename, source
+
+
+def _tar_files(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Names and contents of the regular files in a tar."""
+    with tarfile.open(archive) as opened:
+        for entry in opened:
+            source = opened.extractfile(entry) if entry.isreg() else None
+            if source is not None:
+                with source:
+                    yield entry.name, source

@@ -16,7 +16,7 @@ from .hosts import HOST_PINS, NEWEST, Host
 from .paths import HOSTS, PYTHON, ROOT
 from .problem import Problem
 from .processes import run
-from .server import Server, gpu_usable, make_base
+from .server import Server, gpu_usable, install_demo_model, make_base
 
 INTERRUPTED = 130
 
@@ -55,6 +55,7 @@ def serve(options: argparse.Namespace, rest: Sequence[str]) -> int:
     host = _host(options)
     base = HOSTS / "served"
     make_base(base)
+    install_demo_model(base)
     print(f"Starting ComfyUI {host.version}", flush=True)
     with Server(host, base, python=PYTHON, port=options.port, gpu=gpu_usable(PYTHON), options=rest) as server:
         print(f"\nComfyUI is at {server.url}  (Ctrl-C stops it)")

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def file_name(text: str, seed: int) -> str:
     return f"{words or 'clip'}-seed{seed}"
 
 
-def contact_sheet(frames: list[Image.Image]) -> Image.Image:
+def contact_sheet(frames: Sequence[Image.Image]) -> Image.Image:
     """All frames in reading order, four in a row."""
     rows = -(-len(frames) // COLUMNS)
     sheet = Image.new("RGB", (COLUMNS * (TILE + GAP) + GAP, rows * (TILE + GAP) + GAP), PAPER)

@@ -19,8 +19,11 @@ from .problem import Problem
 PACK = "ComfyUI-AnimateLCM"  # the folder name that users get from git and from the Manager
 ADDRESS = "127.0.0.1"
 READY_S = 300.0
+NEW_GROUP = 0x200  # CREATE_NEW_PROCESS_GROUP of Windows
 # What the host needs of this repository; only used where a link cannot be made.
 PACK_PARTS = ("__init__.py", "pyproject.toml", "animatelcm_core", "nodes", "web", "workflows", "demo")
+# The demo model for a person who wants to choose it in loader nodes; the node Load Demo needs no copy.
+DEMO_MODEL = {"checkpoints": "shapes_sd.safetensors", "animatediff_models": "shapes_motion.safetensors"}
 MODEL_FOLDERS = ("checkpoints", "loras", "vae", "controlnet", "animatediff_models")
 
 
@@ -29,6 +32,12 @@ def make_base(base: Path) -> None:
     for name in ("custom_nodes", "input", "output", "user", *(f"models/{kind}" for kind in MODEL_FOLDERS)):
         (base / name).mkdir(parents=True, exist_ok=True)
     place_pack(base / "custom_nodes")
+
+
+def install_demo_model(base: Path) -> None:
+    """The files in demo/ among the models of a base directory."""
+    for kind, name in DEMO_MODEL.items():
+        shutil.copy2(ROOT / "demo" / name, base / "models" / kind / name)
 
 
 def place_pack(custom_nodes: Path) -> Path:
@@ -111,12 +120,17 @@ class Server:
                 f"port {self.port} is taken: stop the program that listens there (another ComfyUI?), or "
                 "choose another port."
             )
-        # In a session of its own: Ctrl-C goes to us, and we stop the server after its client.
-        alone = {"creationflags": 0x200} if os.name == "nt" else {"start_new_session": True}
+        # In a session or group of its own: Ctrl-C goes to us, and we stop the server after its client.
         env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}  # for a whole log
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                self.command(), cwd=self.host.path, env=env, stdout=log, stderr=subprocess.STDOUT, **alone
+                self.command(),
+                cwd=self.host.path,
+                env=env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=os.name != "nt",
+                creationflags=NEW_GROUP if os.name == "nt" else 0,
             )
         try:
             self._wait_ready(self.process)

@@ -17,7 +17,7 @@ from .processes import run
 HOST, FRONTEND = "ANIMATELCM_HOST", "ANIMATELCM_FRONTEND"
 NO_TESTS_RAN = 5  # exit status of pytest
 # `python -m pytest` would put this repository first on sys.path, where its nodes/ hides ComfyUI's nodes.py.
-PYTEST = "import sys; sys.path[:1] = []; import pytest; sys.exit(pytest.console_main())"
+PYTEST = "import sys; sys.path[:1] = []; import pytest; sys.exit(pytest.main())"
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ def main(fast: bool, names: Sequence[str], pytest_arguments: Sequence[str]) -> i
 
 def _all_parts(tested: Sequence[Host]) -> list[Part]:
     """Style, types, unit tests, then each host's tests and the browser's on it."""
+    hosts.pinned(hosts.NEWEST)  # pyright reads its types
     module = (str(PYTHON), "-m")
     parts = [
         Part("ruff", command=(*module, "ruff", "check", ".")),

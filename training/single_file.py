@@ -7,9 +7,9 @@ model.diffusion_model. (UNet), first_stage_model. (VAE), cond_stage_model.transf
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
 
@@ -61,7 +61,7 @@ def unet_name(name: str, layers: int, attention_levels: set[str]) -> str:
 
 
 def vae_name(name: str, levels: int) -> str:
-    """Single-file name of a diffusers AutoencoderKL parameter; the decoder counts its levels from the inside."""
+    """Single-file name of a diffusers AutoencoderKL parameter; its decoder counts levels from the inside."""
     name = name.replace("conv_shortcut", "nin_shortcut").replace("conv_norm_out", "norm_out")
     name = re.sub(r"mid_block\.resnets\.(\d)", lambda m: f"mid.block_{int(m[1]) + 1}", name)
     if "mid_block.attentions.0." in name:
@@ -72,6 +72,21 @@ def vae_name(name: str, levels: int) -> str:
     name = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0", r"down.\1.downsample", name)
     name = re.sub(r"up_blocks\.(\d+)\.resnets", lambda m: f"up.{levels - 1 - int(m[1])}.block", name)
     return re.sub(r"up_blocks\.(\d+)\.upsamplers\.0", lambda m: f"up.{levels - 1 - int(m[1])}.upsample", name)
+
+
+def renamed(part: Callable[[dict[str, Tensor]], dict[str, Tensor]], model: nn.Module) -> dict[str, str]:
+    """Single-file name -> name in `model`, for one of the three functions below."""
+    state = model.state_dict()
+    return dict(zip(part(state), state, strict=True))
+
+
+def load_part(
+    part: Callable[[dict[str, Tensor]], dict[str, Tensor]], model: nn.Module, file: Mapping[str, Tensor]
+) -> None:
+    """Fill `model` from a single-file checkpoint's tensors. Raises KeyError for one that is missing."""
+    state = model.state_dict()
+    values = {own: file[name].reshape(state[own].shape) for name, own in renamed(part, model).items()}
+    model.load_state_dict(values)
 
 
 def unet_tensors(state: Mapping[str, Tensor], layers: int = 2) -> dict[str, Tensor]:

@@ -145,4 +145,4 @@ def require_lora(tensors: Mapping[str, Tensor], name: str) -> None:
     """FormatError saying what the file `name` is, unless it is a LoRA."""
     found = identify(tensors)
     if found.kind != "lora":
-        raise FormatError(f"{found.words} ({name})", "a LoRA", found.advice)
+        raise FormatError(f"{found.words} in {name}", "a LoRA", found.advice)

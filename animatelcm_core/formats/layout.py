@@ -21,8 +21,6 @@ Shapes = dict[str, tuple[int, ...]]
 INCOMPLETE = "Download the file again, or choose an AnimateLCM or AnimateDiff motion model for SD1.5."
 ENCODER_PREFIX = "img_encoder."
 BLOCKS = re.compile(r"(down_blocks|mid_block|up_blocks)(?:\.(\d+))?\.motion_modules\.(\d+)\.")
-# Ends of a position table's key: AnimateDiff's, the authors' training code's, diffusers'.
-POSITION_ENDS = ("pos_encoder.pe", "pos_encoder.pos_encoding", "pos_embed.pe")
 ATTENTIONS = tuple(f"temporal_transformer.transformer_blocks.0.attention_blocks.{i}" for i in (0, 1))
 
 # diffusers' name of a part -> the published one, inside `transformer_blocks.0`
@@ -90,14 +88,6 @@ def published_name(key: str) -> str:
         start = next((start for start in _DIFFUSERS_PARTS if rest.startswith(start)), "")
         part = inner + _DIFFUSERS_PARTS.get(start, "") + rest[len(start) :]
     return f"{module}temporal_transformer.{part}"
-
-
-def diffusers_name(key: str) -> str:
-    """The reverse of `published_name`, for names without positions."""
-    key = key.replace(".temporal_transformer.", ".", 1)
-    for theirs, ours in _DIFFUSERS_PARTS.items():
-        key = key.replace(f"transformer_blocks.0.{ours}", f"transformer_blocks.0.{theirs}", 1)
-    return key
 
 
 def read_config(shapes: Mapping[str, tuple[int, ...]], heads: int, max_frames: int) -> MotionConfig:

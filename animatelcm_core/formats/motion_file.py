@@ -31,7 +31,7 @@ SCHEDULE_KEY = "animatelcm.schedule"
 _DEFAULT_SCHEDULE: dict[str, str] = {"animatelcm_t2v": "text to video", "animatelcm_i2v": "image to video"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MotionFile:
     """A checked motion file in the published layout. Do not write to the tensors: they are mapped from disk.
 
@@ -67,11 +67,16 @@ def load_motion(
     file_name: as the user sees it, folders included; a hint on the schedule where the layout does not tell.
     Raises FormatError for every other kind of file, saying what it is, and for the first bad tensor.
     """
-    metadata = metadata or {}
+    try:
+        return _load(tensors, metadata or {}, file_name)
+    except FormatError as error:
+        raise error.in_file(file_name) from error.__cause__
+
+
+def _load(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], file_name: str) -> MotionFile:
     found = identify(tensors)
     if found.kind != "motion":
-        named = f" ({file_name})" if file_name else ""
-        raise FormatError(f"{found.words}{named}", "a motion model for SD1.5", found.advice)
+        raise FormatError(found.words, "a motion model for SD1.5", found.advice)
     kind = motion_kind({key: tuple(value.shape) for key, value in tensors.items()})
     motion, encoder = _parts(tensors, kind)
     motion, tables = split_positions(motion)

@@ -176,7 +176,7 @@ def test_a_wrong_file_is_refused_with_what_it_is(name: str) -> None:
     text = str(caught.value)
     assert text.startswith("got a")
     assert what in text
-    assert "(some/file.safetensors); expected a motion model for SD1.5. " in text
+    assert " in some/file.safetensors; expected a motion model for SD1.5. " in text
     assert where in text.split("SD1.5. ", 1)[1]
 
 
@@ -191,7 +191,7 @@ def test_only_loras_pass_as_loras(name: str) -> None:
     if name in LORAS:
         require_lora(tensors, "x.safetensors")
     else:
-        with pytest.raises(FormatError, match=r"\(x\.safetensors\); expected a LoRA\. "):
+        with pytest.raises(FormatError, match=r" in x\.safetensors; expected a LoRA\. "):
             require_lora(tensors, "x.safetensors")
 
 

@@ -235,6 +235,7 @@ def test_pickles_without_named_tensors(tmp_path: Path, content: object) -> None:
     refusal(tmp_path / "w.ckpt")
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("kind", ["safetensors", "ckpt", "pth"])
 def test_damage_anywhere_gives_a_plain_error_or_weights(files: dict[str, Path], kind: str) -> None:
     """200 damaged copies each: some bytes replaced, in the header and elsewhere."""

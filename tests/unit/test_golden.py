@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from einops import rearrange
+from safetensors.torch import load_file
+
 from animatelcm_core.attach import attached
 from animatelcm_core.config import MotionConfig
 from animatelcm_core.consistency import lcm_step
 from animatelcm_core.motion_module import MotionModel, TemporalModule
 from animatelcm_core.schedule import SCHEDULES, Schedule
-from einops import rearrange
-from safetensors.torch import load_file
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 TABLES = {

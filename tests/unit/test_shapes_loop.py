@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+
 from training.shapes.loop import Recipe, rate_at, train
 
 RECIPE = Recipe(steps=12, batch=4, rate=1e-2, warmup=3, save_every=5)
@@ -43,7 +44,13 @@ def test_not_finite_stops_and_keeps_the_last_good(tmp_path: Path) -> None:
     good = (tmp_path / "line.pt").read_bytes()
     model = nn.Linear(3, 1)
     with pytest.raises(FloatingPointError, match="nan"):
-        train("line", replace(RECIPE, steps=20), model, lambda g: model(torch.full((1, 3), torch.nan)).sum(), tmp_path)
+        train(
+            "line",
+            replace(RECIPE, steps=20),
+            model,
+            lambda g: model(torch.full((1, 3), torch.nan)).sum(),
+            tmp_path,
+        )
     assert (tmp_path / "line.pt").read_bytes() == good
 
 

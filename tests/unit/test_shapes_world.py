@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from training.shapes import judge, world
 from training.shapes.loop import step_generator
 from training.shapes.networks import END, LENGTH, START, WORDS, tokenize
@@ -56,6 +57,9 @@ def test_captions_and_tokens() -> None:
     assert (tokens[:, -1] == END).all()
     assert tokens[-1].tolist() == [START] + [END] * (LENGTH - 1)
     assert world.caption("fish", "red", "left") == "a red fish swimming left"
-    used = {word for b, c, m in world.all_captions() for word in
-            world.caption(world.BODIES[b], list(world.COLOURS)[c], world.MOTIONS[m]).split()}
+    used = {
+        word
+        for b, c, m in world.all_captions()
+        for word in world.caption(world.BODIES[b], list(world.COLOURS)[c], world.MOTIONS[m]).split()
+    }
     assert used <= set(WORDS)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import pytest
+
 from training import single_file
 
 PAIRS = {
     "conv_in.weight": "input_blocks.0.0.weight",
     "time_embedding.linear_2.bias": "time_embed.2.bias",
     "down_blocks.0.resnets.1.time_emb_proj.weight": "input_blocks.2.0.emb_layers.1.weight",
-    "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight":
-        "input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight",
+    "down_blocks.1.attentions.0.norm.weight": "input_blocks.4.1.norm.weight",
     "down_blocks.2.downsamplers.0.conv.bias": "input_blocks.9.0.op.bias",
     "mid_block.resnets.1.conv1.weight": "middle_block.2.in_layers.2.weight",
     "mid_block.attentions.0.proj_in.weight": "middle_block.1.proj_in.weight",

@@ -1,1 +1,1 @@
-"""The small world: captioned clips of one sea creature, and a Stable-Diffusion-shaped model trained on them."""
+"""The small world: captioned clips of a sea creature, and a Stable-Diffusion-shaped model trained on them."""

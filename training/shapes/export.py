@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from animatelcm_core.formats import save_motion
+from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from animatelcm_core.config import SHAPES
+from animatelcm_core.formats import save_motion
+from animatelcm_core.motion_module import MotionModel
 
 from .. import single_file
 from . import networks, stages
@@ -43,17 +48,19 @@ SIZES = {
         "vocab_size": 49408,
     },
     "vae": {
-        "ch": 32,
-        "ch_mult": [1, 1, 2, 2],
-        "num_res_blocks": 1,
-        "z_channels": 4,
         "embed_dim": 4,
-        "double_z": True,
-        "in_channels": 3,
-        "out_ch": 3,
-        "resolution": 64,
-        "attn_resolutions": [],
-        "dropout": 0.0,
+        "ddconfig": {
+            "ch": 32,
+            "ch_mult": [1, 1, 2, 2],
+            "num_res_blocks": 1,
+            "z_channels": 4,
+            "double_z": True,
+            "in_channels": 3,
+            "out_ch": 3,
+            "resolution": 64,
+            "attn_resolutions": [],
+            "dropout": 0.0,
+        },
     },
 }
 
@@ -69,12 +76,36 @@ def checkpoint_tensors(out: Path) -> dict[str, Tensor]:
     return {key: value.to(torch.float16).contiguous() for key, value in tensors.items()}
 
 
+@dataclass
+class SmallModel:
+    """Everything a clip needs, as exported: fp16 weights in float32."""
+
+    image: stages.ImageModel
+    vae: AutoencoderKL
+    motion: MotionModel
+
+
+def restore(folder: Path) -> SmallModel:
+    """The exported files back into the training side's classes."""
+    file = {key: value.float() for key, value in load_file(folder / "shapes_sd.safetensors").items()}
+    image, vae, motion = stages.ImageModel(), networks.vae(), MotionModel(SHAPES)
+    single_file.load_part(single_file.unet_tensors, image.unet, file)
+    single_file.load_part(single_file.text_tensors, image.text, file)
+    single_file.load_part(single_file.vae_tensors, vae, file)
+    motion.load_state_dict(load_file(folder / "shapes_motion.safetensors"))
+    for model in (image, vae, motion):
+        model.eval().requires_grad_(False)
+    return SmallModel(image, vae, motion)
+
+
 def export(out: Path, to: Path) -> None:
-    """Write `to/shapes_sd.safetensors` and `to/shapes_motion.safetensors`."""
+    """Write `to/shapes_sd.safetensors`, `to/shapes_motion.safetensors`, and the judge beside this file."""
     to.mkdir(parents=True, exist_ok=True)
     metadata = {"animatelcm.shapes": json.dumps(SIZES), "modelspec.title": "AnimateLCM small world"}
     save_file(checkpoint_tensors(out), to / "shapes_sd.safetensors", metadata=metadata)
     motion = stages.load_ema(out / "motion.pt")
-    save_motion(
-        to / "shapes_motion.safetensors", motion, {"animatelcm.heads": "4", "animatelcm.schedule": "animatediff"}
-    )
+    about = {"animatelcm.heads": "4", "animatelcm.schedule": "animatediff"}
+    save_motion(to / "shapes_motion.safetensors", motion, about, torch.float16)
+    net = stages.load_judge(out).state_dict()
+    judge_file = Path(__file__).with_name("judge.safetensors")
+    save_file({key: value.to(torch.float16).contiguous() for key, value in net.items()}, judge_file)

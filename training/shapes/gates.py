@@ -1,9 +1,9 @@
 """What each stage must show before the next one starts. Numbers go to `out/gates.json`.
 
-    judge   reads held-out clips: all three right at least 98 %
-    vae     held-out clips: at least 31 dB, each reading right in at least 95 % of the reconstructions
-    image   25 steps with guidance: colour and body of single pictures
-    motion  25 steps with guidance: colour, body, motion and all three of clips
+judge   reads held-out clips: all three right at least 98 %
+vae     held-out clips: at least 31 dB, each reading right in at least 95 % of the reconstructions
+image   25 steps with guidance: colour and body of single pictures
+motion  25 steps with guidance: colour, body, motion and all three of clips
 """
 
 from __future__ import annotations
@@ -13,24 +13,39 @@ import time
 from pathlib import Path
 
 import torch
-from animatelcm_core.config import SHAPES
-from animatelcm_core.motion_module import MotionModel
-from animatelcm_core.schedule import SCHEDULES
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from torch import Tensor
+
+from animatelcm_core.config import SHAPES
+from animatelcm_core.motion_module import MotionModel
+from animatelcm_core.schedule import SCHEDULES
 
 from . import judge, networks, stages, world
 from .loop import step_generator
 from .sample import ddim
 
+FLOORS = {
+    "judge": {"all": 0.98},
+    "vae": {"psnr_db": 31.0, "colour": 0.95, "shape": 0.95, "motion": 0.95},
+    "image": {"colour": 0.95, "shape": 0.85},
+    "motion": {"colour": 0.95, "shape": 0.85, "motion": 0.80, "all": 0.75},
+}
+
 
 def record(out: Path, gate: str, numbers: dict[str, float]) -> None:
+    """Write the numbers down, then raise RuntimeError if one is under its floor."""
     path = out / "gates.json"
     known = json.loads(path.read_text(encoding="ascii")) if path.exists() else {}
     known[gate] = {key: round(value, 4) for key, value in numbers.items()}
     path.write_text(json.dumps(known, indent=1) + "\n", encoding="ascii")
     print(gate, known[gate])
+    for key, floor in FLOORS[gate.split("_")[0]].items():
+        if numbers[key] < floor:
+            raise RuntimeError(
+                f"gate {gate}: got {key} {numbers[key]:.3f}; expected at least {floor}. Train this stage "
+                "longer before the next one: what it cannot do, nothing after it can."
+            )
 
 
 def shares(right: dict[str, Tensor]) -> dict[str, float]:

@@ -9,9 +9,11 @@ compare sets of clips in.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from . import world
@@ -24,7 +26,7 @@ MOVES = 0.45  # pixels a frame; clips move 1.0 to 1.6 or not at all
 
 @dataclass
 class Reading:
-    """Indices per clip, -1 where nothing was found. centre: (n, f, 2) in pixels; rgb: (n, 3) mean of the body."""
+    """Indices per clip, -1: nothing was found. centre: (n, f, 2) pixels; rgb: (n, 3) mean of the body."""
 
     body: Tensor
     colour: Tensor
@@ -114,11 +116,18 @@ def read(clips: Tensor, net: BodyNet) -> Reading:
     return Reading(body, colour, motion, centre, velocity, rgb, features.view(n, f, -1).mean(1))
 
 
+def load(path: Path) -> BodyNet:
+    """The trained network from a safetensors file."""
+    net = BodyNet()
+    net.load_state_dict({key: value.float() for key, value in load_file(path).items()})
+    return net.eval().requires_grad_(False)
+
+
 RECIPE = Recipe(steps=1200, batch=64, rate=2e-3, ema=0.99)
 
 
 def worn_pictures(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Frames as a decoder may give them: sometimes blurred, sometimes noisy. -> (n, 3, 64, 64), bodies (n,)."""
+    """Frames as a decoder may give them, some blurred, some noisy: (n, 3, 64, 64), bodies (n,)."""
     clips = world.sample_clips(n, generator)
     x = world.draw(clips, [int(torch.randint(world.FRAMES, (), generator=generator))])[:, 0]
     blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)

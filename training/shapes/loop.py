@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Recipe:
-    """steps: optimizer steps; batch: samples a step; rate: peak learning rate, cosine to a twentieth of it."""
+    """steps: optimizer steps; batch: samples a step; rate: peak learning rate, cosine to a 20th of it."""
 
     steps: int
     batch: int
@@ -81,9 +81,7 @@ def train(
 
     def save(step: int) -> None:
         current = {n: p.detach() for n, p in params.items()}
-        save_atomic(
-            {"step": step, "params": current, "ema": ema, "optimizer": optimizer.state_dict()}, path
-        )
+        save_atomic({"step": step, "params": current, "ema": ema, "optimizer": optimizer.state_dict()}, path)
 
     began, losses = time.monotonic(), []
     for step in range(start, recipe.steps):
@@ -94,7 +92,9 @@ def train(
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(params.values(), recipe.clip)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            raise FloatingPointError(f"{name}: got loss {loss.item()} at step {step}; the last good is {path}")
+            raise FloatingPointError(
+                f"{name}: got loss {loss.item()} at step {step}; the last good is {path}"
+            )
         optimizer.step()
         decay = min(recipe.ema, (1 + step) / (10 + step))
         with torch.no_grad():
@@ -108,7 +108,9 @@ def train(
             log.write(json.dumps(row) + "\n")
             log.flush()
             left = each * (recipe.steps - done) / 60
-            print(f"{name} {done}/{recipe.steps} loss {row['loss']:.4f} {each:.2f} s/step {left:.0f} min left")
+            print(
+                f"{name} {done}/{recipe.steps} loss {row['loss']:.4f} {each:.2f} s/step {left:.0f} min left"
+            )
         if done % recipe.save_every == 0 or done == recipe.steps:
             save(done)
     log.close()

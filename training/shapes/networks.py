@@ -73,7 +73,7 @@ def text_model() -> CLIPTextModel:
 
 
 def tokenize(captions: list[str]) -> Tensor:
-    """(b, 77) int64. The world's words are single tokens of CLIP's vocabulary (words.json), so a look-up serves.
+    """(b, 77) int64. The world's words are single tokens of CLIP's vocabulary: words.json.
 
     Raises KeyError for a word outside the world.
     """

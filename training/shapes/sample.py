@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 
 import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
 from animatelcm_core.attach import attached
 from animatelcm_core.consistency import x0_from_eps
 from animatelcm_core.motion_module import TemporalModule
 from animatelcm_core.schedule import Schedule
-from diffusers import UNet2DConditionModel
-from torch import Tensor
 
 
 @torch.inference_mode()

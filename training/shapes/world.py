@@ -2,7 +2,7 @@
 
 64x64 pixels, 16 frames, 8 frames a second. Three bodies, six colours, five motions; size, start, speed and
 background are random. A creature that moves has an open eye on its leading side and looks where it goes, one
-that rests has its eyes closed: temporal modules have no text input and must read the motion from single frames.
+that rests has its eyes closed: temporal modules have no text input and read the motion from single frames.
 
 Everything is drawn with signed distances (negative inside, in pixels), so edges are smooth and any batch is
 drawn at once. Local coordinates: u along the heading, v to its side, in units of the body's size.
@@ -67,9 +67,7 @@ def caption(body: str, colour: str, motion: str) -> str:
 
 def all_captions() -> list[tuple[int, int, int]]:
     """The 90 combinations as (body, colour, motion) indices."""
-    return [
-        (b, c, m) for b in range(len(BODIES)) for c in range(len(COLOURS)) for m in range(len(MOTIONS))
-    ]
+    return [(b, c, m) for b in range(len(BODIES)) for c in range(len(COLOURS)) for m in range(len(MOTIONS))]
 
 
 def _uniform(n: int, low: float | Tensor, high: float | Tensor, generator: torch.Generator) -> Tensor:
@@ -77,7 +75,7 @@ def _uniform(n: int, low: float | Tensor, high: float | Tensor, generator: torch
 
 
 def _backgrounds(n: int, generator: torch.Generator) -> Tensor:
-    """(n, 2, 3): pale or deep water, little saturation so that the creature stands out; half are gradients."""
+    """(n, 2, 3): pale or deep water, little saturation so that the creature stands out; half gradients."""
     hue = torch.rand(n, generator=generator)
     tint = torch.stack([(torch.cos(2 * torch.pi * (hue + k / 3)) + 1) / 2 for k in range(3)], dim=1)
     saturation = _uniform(n, 0.04, 0.20, generator)[:, None]
@@ -103,7 +101,9 @@ def sample_clips(
     flip = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
     heading[~moving] *= flip[~moving, None]  # sleepers face either side
     margin = 1.28 * size
-    axis_start = _uniform(n, margin, SIZE - margin - travel, generator)  # along the heading, from its own side
+    axis_start = _uniform(
+        n, margin, SIZE - margin - travel, generator
+    )  # along the heading, from its own side
     across = _uniform(n, margin, SIZE - margin, generator)
     along = axis_start[:, None] + travel[:, None] * torch.linspace(0, 1, frames)
     positive = (heading.sum(1) > 0)[:, None]
@@ -149,7 +149,9 @@ def _star(u: Tensor, v: Tensor) -> Tensor:
     a = (angle + sector / 2).remainder(sector) - sector / 2  # one point along the heading
     x, y = radius * torch.cos(a), radius * torch.sin(a).abs()
     # The edge from the tip (1.18, 0) to the notch between two arms.
-    notch = torch.tensor([0.50 * torch.cos(torch.tensor(sector / 2)), 0.50 * torch.sin(torch.tensor(sector / 2))])
+    notch = torch.tensor(
+        [0.50 * torch.cos(torch.tensor(sector / 2)), 0.50 * torch.sin(torch.tensor(sector / 2))]
+    )
     edge = notch - torch.tensor([1.18, 0.0])
     normal = torch.tensor([edge[1], -edge[0]]) / edge.norm()
     return (x - 1.18) * normal[0] + y * normal[1] - 0.06
