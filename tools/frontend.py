@@ -92,6 +92,23 @@ class Frontend:
         script = "async part => JSON.stringify((await window.app.graphToPrompt())[part])"
         return json.loads(self.page.evaluate(script, part))
 
+    def on_screen(self, x: float, y: float) -> tuple[float, float]:
+        """Where a point of the graph is on the page."""
+        script = """([x, y]) => {
+            const canvas = window.app.canvas, box = canvas.canvas.getBoundingClientRect();
+            const [left, top] = canvas.ds.convertOffsetToCanvas([x, y]);
+            return [box.left + left, box.top + top];
+        }"""
+        left, top = self.page.evaluate(script, [x, y])
+        return left, top
+
+    def picture_of(self, area: tuple[float, float, float, float]) -> bytes:
+        """A PNG of a part of the graph: x, y, width, height there. It must be in view."""
+        x, y, width, height = area
+        (left, top), (right, bottom) = self.on_screen(x, y), self.on_screen(x + width, y + height)
+        clip = {"x": left, "y": top, "width": right - left, "height": bottom - top}
+        return self.page.screenshot(clip=clip)  # type: ignore[arg-type]
+
     def fit(self) -> None:
         """Bring the whole graph into view."""
         self.page.evaluate("() => window.app.extensionManager.command.execute('Comfy.Canvas.FitView')")

@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from comfy.patcher_extension import WrappersMP
+from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
 from torch import nn
 
 from ..attach import AttachError, attached
@@ -29,7 +30,7 @@ from .motion import Motion, on_device_of
 from .watch import replace_wrapper, watch_length
 
 KEY = "animatelcm.motion"
-_WRAPPERS = (WrappersMP.CALC_COND_BATCH, WrappersMP.DIFFUSION_MODEL, WrappersMP.OUTER_SAMPLE)
+_WRAPPERS = (WrappersMP.CALC_COND_BATCH, WrappersMP.APPLY_MODEL, WrappersMP.OUTER_SAMPLE)
 
 
 @dataclass(frozen=True)
@@ -85,18 +86,27 @@ class MotionPatch:
     def _marked(self, options: dict[str, Any], frames: int, motions: list[MotionModel]) -> dict[str, Any]:
         """`options` with a mark of what is attached; the caller's dicts stay as they are."""
         transformer = dict(options.get("transformer_options", {}))
-        transformer[KEY] = "/".join([str(frames), str(self.strength), *(str(m.uid) for m in motions)])
+        transformer[KEY] = "/".join([KEY, str(frames), str(self.strength), *(str(m.uid) for m in motions)])
         return {**options, "transformer_options": transformer}
 
-    def pass_through(self, executor: Any, *args: Any, **kw: Any) -> Any:
-        """DIFFUSION_MODEL wrapper that runs inside a compiled UNet and makes it look at the mark.
+    def tell_compiler(self, executor: Any, x: torch.Tensor, t: torch.Tensor, *args: Any, **kw: Any) -> Any:
+        """APPLY_MODEL wrapper: a compiled UNet gets the mark as the name of one more (unused) argument.
 
-        torch.compile does not watch hooks: without this, code compiled for another frame count, another
-        motion model or none would be used again.
+        Compiled code does not look at hooks, nor, by the host's own compile node, at transformer_options: it
+        would be used again for another frame count, another motion model or none. It does look at the names
+        of its arguments.
         """
-        options = kw.get("transformer_options") or args[5]
-        bool(options.get(KEY))  # looking is enough: compiled code is kept per value that it looked at
-        return executor(*args, **kw)
+        options = kw.get("transformer_options") or args[3]
+        mark = options.get(KEY)
+        if mark and _is_compiled(executor.class_obj, options):
+            kw[mark] = True
+        return executor(x, t, *args, **kw)
+
+
+def _is_compiled(base_model: Any, options: dict[str, Any]) -> bool:
+    """Whether torch.compile is at work: as an object patch, or by the host's wrapper, before or after ours."""
+    by_wrapper = COMPILE_KEY in options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
+    return by_wrapper or hasattr(base_model.diffusion_model, "_orig_mod")
 
 
 def _pairs(model: Any, options: dict[str, Any]) -> Iterator[tuple[nn.Module, MotionModel]]:
@@ -145,6 +155,6 @@ def with_motion(
     patch = MotionPatch(motion.model.config.max_frames, strength, start_percent, end_percent)
     model.set_additional_models(KEY, [on_device_of(model, motion.patcher)])
     replace_wrapper(model, WrappersMP.CALC_COND_BATCH, KEY, patch.evaluate)
-    replace_wrapper(model, WrappersMP.DIFFUSION_MODEL, KEY, patch.pass_through)
+    replace_wrapper(model, WrappersMP.APPLY_MODEL, KEY, patch.tell_compiler)
     replace_wrapper(model, WrappersMP.OUTER_SAMPLE, KEY, watch_length(patch.max_frames))
     return model

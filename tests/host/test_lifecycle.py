@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from support import small_files
 from support.studio import Studio, hooks_on, relative
 from torch import Tensor
 
@@ -29,7 +31,7 @@ def test_image_runs_between_videos_are_bit_equal(studio: Studio, picture: Tensor
     for _ in range(2):
         assert torch.equal(studio.sample(studio.video()), moving)
         assert torch.equal(studio.image(), picture)
-    assert torch.equal(studio.sample(studio.video(schedule="image to video")).isfinite().all(), torch.tensor(True))
+    assert relative(studio.sample(studio.video(schedule="image to video")), moving) > 0.1
     assert torch.equal(studio.image(), picture)
     assert torch.equal(studio.sample(studio.video()), moving)
 
@@ -38,8 +40,9 @@ def test_lora_after_a_run_patches_the_upsamplers(studio: Studio, moving: Tensor)
     """List mutation, as other packs inject, shifts these layers' names while it is in place."""
     patched = studio.lora(studio.model)
     assert set(UPSAMPLERS) <= set(patched.patches)
-    keys = studio.comfy.module("comfy.lora").model_lora_keys_unet(studio.model.model, {})
-    assert len(patched.patches) == len(set(keys.values()) & set(patched.patches)) == 277
+    with safe_open(studio.path(small_files.LORA), framework="pt") as file:
+        layers = [key for key in file.keys() if key.endswith(".lora_up.weight")]
+    assert len(patched.patches) == len(layers) > 250
     after = studio.sample(studio.video(patched))
     before = studio.sample(studio.lora(studio.video()))  # the LoRA behind the motion model
     assert torch.equal(before, after)
@@ -98,7 +101,6 @@ def test_cancel_from_outside(studio: Studio, picture: Tensor) -> None:
     """The host's own flag, as POST /interrupt sets it, met by the layers of the motion model too."""
     management = studio.comfy.module("comfy.model_management")
     model = studio.video()
-    handle = studio.motion.model.mid_block.register_forward_pre_hook(lambda *args: None)
     first = studio.motion.model.blocks()["down_blocks.1.motion_modules.0"]
     cancel = first.register_forward_pre_hook(lambda *args: management.interrupt_current_processing(True))
     try:
@@ -106,7 +108,6 @@ def test_cancel_from_outside(studio: Studio, picture: Tensor) -> None:
             studio.sample(model)
     finally:
         cancel.remove()
-        handle.remove()
         management.interrupt_current_processing(False)
     assert hooks_on(model) == 0
     assert torch.equal(studio.image(), picture)
@@ -127,7 +128,7 @@ def test_unload_and_reload(studio: Studio, moving: Tensor, picture: Tensor) -> N
 
 
 def test_partly_unloaded_weights(studio: Studio, moving: Tensor) -> None:
-    """As on a card that is too small: some layers keep their weights elsewhere and cast them when they run."""
+    """As on a card that is too small: some layers keep their weights elsewhere and cast them to run."""
     model = studio.video(studio.lora(studio.model))
     expected = studio.sample(model)
     for patcher in (model, *model.get_additional_models()):

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable
 
 import pytest
+from support.client import Client
 
 from frontdoor.api import Failed, Rejected
 from frontdoor.problem import Problem
-from frontdoor.server import PACK, Server, is_taken
+from frontdoor.server import PACK, Server, copy_pack, is_taken, make_base
 
 NODES = {
     "AnimateLCM_ApplyMotionModel",
@@ -81,6 +82,17 @@ def test_an_error_in_a_node_is_told(client):
     assert run.status == "error"
     assert run.error is not None
     assert run.error["node_id"] == "save"
+
+
+def test_the_parts_that_are_copied_on_windows_are_enough(host, server, tmp_path):
+    make_base(tmp_path)
+    pack = tmp_path / "custom_nodes" / PACK
+    if pack.is_symlink():
+        pack.unlink()
+        copy_pack(pack)
+    with Server(host, tmp_path, python=server.python) as other, Client(other.url) as client:
+        assert set(client.object_info()) >= NODES
+        assert "Traceback" not in other.log_text()
 
 
 def test_a_server_that_cannot_start_says_why_and_is_gone(start_server: Callable[..., Server]):

@@ -22,13 +22,14 @@ STAGES: dict[str, Stage] = {
     "judge": stages.train_judge,
     "vae": stages.train_vae,
     "latents": stages.make_latents,
+    "decoder": stages.train_decoder,
     "image": stages.train_image,
     "motion": stages.train_motion,
     "export": lambda out, _: export(out, DEMO),
 }
 GATES: dict[str, Callable[[Path], None]] = {
     "judge": gates.gate_judge,
-    "vae": gates.gate_vae,
+    "decoder": gates.gate_vae,
     "image": lambda out: gates.gate_samples(out, "image", 180, GUIDANCE),
     "motion": lambda out: gates.gate_samples(out, "motion", 90, GUIDANCE),
 }

@@ -70,7 +70,7 @@ def checkpoint_tensors(out: Path) -> dict[str, Tensor]:
     image = stages.load_image(out)
     tensors = {
         **single_file.unet_tensors(image.unet.state_dict()),
-        **single_file.vae_tensors(load_file(out / "vae.safetensors")),
+        **single_file.vae_tensors(stages.load_vae(out).state_dict()),
         **single_file.text_tensors(image.text.state_dict()),
     }
     return {key: value.to(torch.float16).contiguous() for key, value in tensors.items()}

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
-from safetensors.torch import load_file
 from torch import Tensor
 
 from animatelcm_core.config import SHAPES
@@ -52,14 +51,6 @@ def shares(right: dict[str, Tensor]) -> dict[str, float]:
     return {key: float(value.float().mean()) for key, value in right.items()}
 
 
-def load_vae(out: Path) -> AutoencoderKL:
-    """The folded VAE of the latents stage, else the one that is still being trained."""
-    model = networks.vae()
-    folded = out / "vae.safetensors"
-    model.load_state_dict(load_file(folded) if folded.exists() else stages.load_ema(out / "vae.pt"))
-    return model.eval().requires_grad_(False)
-
-
 @torch.inference_mode()
 def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     """(n, f, 4, 8, 8) in model units -> (n, f, 3, 64, 64) in 0..1."""
@@ -74,7 +65,7 @@ def gate_judge(out: Path, clips: int = 300) -> None:
 
 @torch.inference_mode()
 def gate_vae(out: Path, clips: int = 100) -> None:
-    vae = load_vae(out)
+    vae = stages.load_vae(out)
     pictures, labels = judge.held_out(clips)
     flat = pictures.flatten(0, 1) * 2 - 1
     again = torch.cat([vae.decode(vae.encode(x).latent_dist.mean).sample for x in flat.split(64)])
@@ -87,7 +78,7 @@ def gate_vae(out: Path, clips: int = 100) -> None:
 
 def draw_samples(out: Path, clips: int, guidance: float, seed: int, motion: bool) -> tuple[Tensor, Tensor]:
     """Clips (n, f, 3, 64, 64) and their labels (n, 3); without `motion` single pictures (f = 1)."""
-    image, vae = stages.load_image(out), load_vae(out)
+    image, vae = stages.load_image(out), stages.load_vae(out)
     blocks = None
     schedule = stages.IMAGE_SCHEDULE
     if motion:

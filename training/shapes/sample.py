@@ -1,9 +1,16 @@
-"""Sampling on the training side: DDIM with guidance, the same steps as ComfyUI's `ddim` with `simple`."""
+"""Sampling on the training side: DDIM with guidance, the same steps as ComfyUI's `ddim` with `simple`.
+
+    python -m training.shapes.sample --noise N.safetensors --caption "a red fish swimming left" --out L.safetensors
+
+samples one clip from the exported files in demo/ and the tensor `noise` (f, 4, 8, 8), and writes `latents`.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 from contextlib import nullcontext
+from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -47,3 +54,36 @@ def ddim(
             a = alpha_bar[following].float()
             x = a.sqrt() * x + (1 - a).sqrt() * eps
     return x.view_as(noise)
+
+
+def main() -> None:
+    from .export import restore  # here, since exporting knows the stages, which sample
+    from .networks import encode_text
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, default=Path(__file__).resolve().parents[2] / "demo")
+    parser.add_argument("--noise", type=Path, required=True)
+    parser.add_argument("--caption", required=True)
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    model = restore(options.folder)
+    context, empty = encode_text(model.image.text, [options.caption, ""]).split(1)
+    latents = ddim(
+        model.image.unet,
+        model.motion.blocks(),
+        load_file(options.noise)["noise"][None],
+        context,
+        empty,
+        SCHEDULES["animatediff"],
+        options.steps,
+        options.guidance,
+    )
+    save_file({"latents": latents[0]}, options.out)
+
+
+if __name__ == "__main__":
+    main()

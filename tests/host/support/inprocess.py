@@ -67,10 +67,11 @@ def _no_hidden(node: type) -> Any:
     return None if hasattr(_io.HiddenHolder, "from_v3_data") else {}
 
 
-def boot(host: Host, base: Path) -> Comfy:
-    """Import ComfyUI for the CPU with `base` as its base directory, its extra nodes and this pack."""
+def boot(host: Host, base: Path, *, gpu: bool = False) -> Comfy:
+    """Import ComfyUI, for the CPU if not said otherwise, with `base` as its base directory and this pack."""
     make_base(base)
-    sys.argv = ["main.py", "--cpu", "--base-directory", str(base), "--database-url", "sqlite:///:memory:"]
+    sys.argv = ["main.py", "--base-directory", str(base), "--database-url", "sqlite:///:memory:"]
+    sys.argv += [] if gpu else ["--cpu"]
     sys.path.insert(0, str(host.path))
     importlib.import_module("comfy.options").enable_args_parsing()
     # Before nodes, which puts the folder comfy/ first on sys.path, where `utils` is another module.

@@ -1,6 +1,6 @@
 """Weights files of a small SD1.5-shaped model with seeded numbers, made once per test process.
 
-A process of its own writes them: the maker needs the repository on sys.path, where nodes/ would hide ComfyUI's.
+A process of its own writes them: the maker wants the repository on sys.path, where nodes/ hides ComfyUI's.
 """
 
 from __future__ import annotations
@@ -14,19 +14,30 @@ from . import ROOT
 CHECKPOINT = "checkpoints/small.safetensors"
 MOTION = "animatediff_models/small_t2v.safetensors"
 OTHER_MOTION = "animatediff_models/small_v2.safetensors"
+WIDE_MOTION = "animatediff_models/small_t2v_32bit.safetensors"
 LORA = "loras/small_lcm.safetensors"
+# Two levels, for what takes long: compiling.
+TINY_CHECKPOINT = "checkpoints/tiny.safetensors"
+TINY_MOTION = "animatediff_models/tiny_t2v.safetensors"
 
 _MAKE = """
 import sys
 sys.path.insert(0, sys.argv[1])
+from dataclasses import replace
 from pathlib import Path
+import torch
 import seeded_files as s
 models = Path(sys.argv[2])
 for folder in ("checkpoints", "animatediff_models", "loras"):
     (models / folder).mkdir(parents=True, exist_ok=True)
 s.write_sd15(models / "checkpoints/small.safetensors", sizes=s.SMALL)
-s.write_motion(models / "animatediff_models/small_t2v.safetensors", sizes=s.SMALL)
-s.write_motion(models / "animatediff_models/small_v2.safetensors", layout="animatediff_v2", seed=7, sizes=s.SMALL)
+motions = models / "animatediff_models"
+s.write_motion(motions / "small_t2v.safetensors", sizes=s.SMALL)
+s.write_motion(motions / "small_t2v_32bit.safetensors", sizes=s.SMALL, dtype=torch.float32)
+s.write_motion(motions / "small_v2.safetensors", layout="animatediff_v2", seed=7, sizes=s.SMALL)
+tiny = replace(s.SMALL, channels=(32, 64))
+s.write_sd15(models / "checkpoints/tiny.safetensors", sizes=tiny)
+s.write_motion(motions / "tiny_t2v.safetensors", sizes=tiny)
 s.write_lora(models / "loras/small_lcm.safetensors", sizes=s.SMALL)
 """
 

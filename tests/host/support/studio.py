@@ -1,6 +1,6 @@
 """A small SD1.5-shaped model in the running host, and short ways to sample it.
 
-Latents are 8x8, so that a step takes a tenth of a second; the UNet has SD1.5's four levels and all its layers.
+Latents are 8x8, so that a step takes a tenth of a second; the UNet has SD1.5's four levels and all layers.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ def relative(got: Tensor, expected: Tensor) -> float:
 class Studio:
     """MODEL, CLIP, VAE and motion models of seeded weights, loaded by the pack."""
 
-    def __init__(self, comfy: Comfy):
-        self.comfy = comfy
+    def __init__(
+        self, comfy: Comfy, checkpoint: str = small_files.CHECKPOINT, motion: str = small_files.MOTION
+    ) -> None:
+        self.comfy, self.checkpoint, self.motion_file = comfy, checkpoint, motion
         self.models = small_files.write(comfy.base / "models")
         self.schedules: dict[str, Any] = self.host("...schedule").SCHEDULES
 
@@ -39,7 +41,7 @@ class Studio:
     @torch.inference_mode()
     def load(self) -> tuple[Any, Any, Any]:
         """MODEL, CLIP, VAE anew, sharing nothing with other loads."""
-        return self.host("checkpoint").load_checkpoint(self.path(small_files.CHECKPOINT))
+        return self.host("checkpoint").load_checkpoint(self.path(self.checkpoint))
 
     @cached_property
     def base(self) -> tuple[Any, Any, Any]:
@@ -50,15 +52,19 @@ class Studio:
     def model(self) -> Any:
         return self.base[0]
 
+    def load_motion(self, name: str) -> Any:
+        """A motion model, loaded anew."""
+        with torch.inference_mode():
+            return self.host("motion").load_file(self.path(name), Path(name).name)
+
     @cached_property
     def motion(self) -> Any:
-        with torch.inference_mode():
-            return self.host("motion").load_file(self.path(small_files.MOTION), Path(small_files.MOTION).name)
+        return self.load_motion(self.motion_file)
 
     @cached_property
     def other_motion(self) -> Any:
-        with torch.inference_mode():
-            return self.host("motion").load_file(self.path(small_files.OTHER_MOTION), "small_v2.safetensors")
+        """AnimateDiff v2 layout, other weights, 32 positions."""
+        return self.load_motion(small_files.OTHER_MOTION)
 
     @cached_property
     def positive(self) -> Any:
@@ -94,7 +100,9 @@ class Studio:
         given.setdefault("latent", self.empty(frames))
         return self.comfy.run("AnimateLCM_Sample", model=model, cfg=cfg, steps=steps, **given)[0]["samples"]
 
-    def ksampler(self, model: Any, frames: int = 16, cfg: float = 1.0, steps: int = 2, **other: Any) -> Tensor:
+    def ksampler(
+        self, model: Any, frames: int = 16, cfg: float = 1.0, steps: int = 2, **other: Any
+    ) -> Tensor:
         """The host's KSampler, lcm and simple if not said otherwise."""
         given = {"seed": 1, "denoise": 1.0, "positive": self.positive, "negative": self.negative} | other
         given = {"sampler_name": "lcm", "scheduler": "simple", "latent_image": self.empty(frames)} | given
@@ -111,6 +119,16 @@ def hooks_on(model: Any) -> int:
     """Forward hooks in the UNet of MODEL."""
     unet: nn.Module = model.model.diffusion_model
     return sum(len(module._forward_hooks) for module in unet.modules())
+
+
+def hooked(studio: Studio, conditioning: Any) -> Any:
+    """Conditioning that brings the LoRA along, for its own evaluation only."""
+    hooks = studio.comfy.module("comfy.hooks").create_hook_lora(
+        lora=studio.comfy.module("comfy.utils").load_torch_file(studio.path("loras/small_lcm.safetensors")),
+        strength_model=0.8,
+        strength_clip=0.0,
+    )
+    return [[tensor, {**options, "hooks": hooks}] for tensor, options in conditioning]
 
 
 def watched(model: Any) -> tuple[Any, list[int]]:

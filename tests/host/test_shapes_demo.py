@@ -1,0 +1,119 @@
+"""The trained small model in a real ComfyUI: what the caption says is what the clip shows."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from support.client import Client
+from support.inprocess import Comfy
+from support.studio import relative
+
+ROOT = Path(__file__).resolve().parents[2]
+GRAPH: dict[str, Any] = json.loads((ROOT / "demo" / "demo_api.json").read_text(encoding="utf-8"))
+CAPTIONS = {
+    "a red fish swimming left": (0, 0, 1),
+    "a blue crab swimming up": (1, 4, 3),
+    "a yellow star swimming right": (2, 2, 2),
+    "a green fish sleeping": (0, 3, 0),
+    "a purple crab swimming down": (1, 5, 4),
+    "an orange star swimming left": (2, 1, 1),  # `an` is no word of its training
+}
+
+_READ = """
+import sys, torch
+from pathlib import Path
+from safetensors.torch import load_file
+from training.shapes import judge
+data = load_file(sys.argv[1])
+net = judge.load(Path("training/shapes/judge.safetensors"))
+print(int(judge.read(data["clips"], net).right(data["labels"])["all"].sum()))
+"""
+
+
+def in_the_repository(*arguments: str) -> str:
+    """Run Python in a process that has the repository as its import root, as training has."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+
+
+def frames_of(client: Client, caption: str, seed: int) -> torch.Tensor:
+    """(16, 3, 64, 64) in 0..1: the demo's graph with this prompt."""
+    graph = json.loads(json.dumps({k: v for k, v in GRAPH.items() if k not in ("large", "clip", "video")}))
+    graph["prompt"]["inputs"]["text"] = caption
+    graph["sample"]["inputs"]["seed"] = seed
+    run = client.run(graph)
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in client.files(run, "frames")
+    ]
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
+
+
+def test_clips_show_what_was_asked_for(client: Client, tmp_path: Path) -> None:
+    clips = torch.stack([frames_of(client, text, 900_000 + i) for i, text in enumerate(CAPTIONS)])
+    file = tmp_path / "clips.safetensors"
+    save_file({"clips": clips, "labels": torch.tensor(list(CAPTIONS.values()))}, file)
+    right = int(in_the_repository("-c", _READ, str(file)))
+    assert right >= len(CAPTIONS) - 2  # the recorded share is in docs/results/shapes/teacher.json
+
+
+def test_the_video_has_all_frames(client: Client) -> None:
+    run = client.run(GRAPH)
+    (video,) = client.files(run, "video")
+    import av  # the host's own
+
+    with av.open(io.BytesIO(video)) as container:
+        stream = container.streams.video[0]
+        assert stream.average_rate == 8
+        pictures = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+    assert len(pictures) == 16
+    assert pictures[0].shape == (512, 512, 3)
+    assert np.abs(pictures[0].astype(int) - pictures[-1].astype(int)).mean() > 2  # the fish has moved
+
+
+def test_words_are_the_tokens_of_the_host(comfy: Comfy) -> None:
+    words = json.loads((ROOT / "training" / "shapes" / "words.json").read_text(encoding="ascii"))
+    clip = comfy.run("AnimateLCM_LoadDemo")[1]
+    tokens = clip.tokenize(" ".join(words))["l"][0]
+    assert [token for token, _ in tokens[1 : len(words) + 1]] == list(words.values())
+
+
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_training_side_samples_the_same_latents(comfy: Comfy, tmp_path: Path, guidance: float) -> None:
+    caption, seed = "a blue crab swimming right", 12
+    model, clip, _ = comfy.run("AnimateLCM_LoadDemo")
+    positive, negative = (comfy.run("CLIPTextEncode", clip=clip, text=text)[0] for text in (caption, ""))
+    latent = comfy.run("AnimateLCM_EmptyVideoLatent", width=64, height=64, frames=16)[0]
+    sampled = comfy.run(
+        "KSampler",
+        model=model,
+        seed=seed,
+        steps=25,
+        cfg=guidance,
+        sampler_name="ddim",
+        scheduler="simple",
+        positive=positive,
+        negative=negative,
+        latent_image=latent,
+        denoise=1.0,
+    )[0]["samples"]
+    noise = comfy.module("comfy.sample").prepare_noise(latent["samples"], seed)
+    save_file({"noise": noise}, tmp_path / "noise.safetensors")
+    in_the_repository(
+        "-m",
+        "training.shapes.sample",
+        *("--noise", str(tmp_path / "noise.safetensors"), "--caption", caption),
+        *("--guidance", str(guidance), "--out", str(tmp_path / "latents.safetensors")),
+    )
+    ours = load_file(tmp_path / "latents.safetensors")["latents"]
+    # The host counts latents before, the training side after the factor 0.18215.
+    assert relative(sampled * 0.18215, ours) < 1e-3

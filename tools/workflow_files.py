@@ -1,0 +1,69 @@
+"""The workflows of this pack: where they are, what is in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKFLOWS, TWINS = ROOT / "workflows", ROOT / "tests" / "api"
+VIRTUAL = ("MarkdownNote",)  # nodes that only the page knows; they are not queued
+
+
+@dataclass(frozen=True)
+class WorkflowFile:
+    """One workflow: `name`.json and its picture in workflows/, its API form in tests/api/."""
+
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """UI format, version 0.4."""
+        return WORKFLOWS / f"{self.name}.json"
+
+    @property
+    def picture(self) -> Path:
+        """What the card in the template browser shows."""
+        return WORKFLOWS / f"{self.name}.jpg"
+
+    @property
+    def twin(self) -> Path:
+        """API format, as the frontend of the newest supported host makes it from `path`."""
+        return TWINS / f"{self.name}.json"
+
+    def read(self) -> dict[str, Any]:
+        """The workflow in UI format."""
+        return read(self.path)
+
+
+def all_files() -> list[WorkflowFile]:
+    """Every workflow of the pack, by name."""
+    return [WorkflowFile(path.stem) for path in sorted(WORKFLOWS.glob("*.json"))]
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The JSON in `path`."""
+    return json.loads(path.read_text(encoding="ascii"))
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON as ASCII: ComfyUI opens such files with the platform's encoding."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="ascii", newline="\n")
+
+
+def models(workflow: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """The model files that the workflow tells where to get: name, url, directory."""
+    for node in workflow["nodes"]:
+        yield from node["properties"].get("models", [])
+
+
+def place_empty_models(workflow: dict[str, Any], base: Path) -> None:
+    """Empty files of the right names below `base`/models, so that the lists of the nodes hold them."""
+    for model in models(workflow):
+        path = base / "models" / model["directory"] / model["name"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
