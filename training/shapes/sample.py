@@ -1,6 +1,6 @@
 """Sampling on the training side: DDIM with guidance, the same steps as ComfyUI's `ddim` with `simple`.
 
-    python -m training.shapes.sample --noise N.safetensors --caption "a red fish swimming left" --out L.safetensors
+    python -m training.shapes.sample --noise N.safetensors --caption "a red fish sleeping" --out L.safetensors
 
 samples one clip from the exported files in demo/ and the tensor `noise` (f, 4, 8, 8), and writes `latents`.
 """
@@ -14,12 +14,13 @@ from pathlib import Path
 
 import torch
 from diffusers import UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from animatelcm_core.attach import attached
 from animatelcm_core.consistency import x0_from_eps
 from animatelcm_core.motion_module import TemporalModule
-from animatelcm_core.schedule import Schedule
+from animatelcm_core.schedule import SCHEDULES, Schedule
 
 
 @torch.inference_mode()
@@ -60,9 +61,7 @@ def main() -> None:
     from .export import restore  # here, since exporting knows the stages, which sample
     from .networks import encode_text
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description="One clip from the exported files, by DDIM.")
     parser.add_argument("--folder", type=Path, default=Path(__file__).resolve().parents[2] / "demo")
     parser.add_argument("--noise", type=Path, required=True)
     parser.add_argument("--caption", required=True)

@@ -45,8 +45,8 @@ def random_frames(n: int, generator: torch.Generator) -> Tensor:
 def train_vae(out: Path, compile: bool = False) -> None:
     """Reconstruct frames: first the creature's pixels count most, then all the same.
 
-    With equal weights from the start bodies stay grey for long; with unequal ones to the end the faint tint of
-    the water never enters the latents (85 % of the squared error was there).
+    With equal weights from the start bodies stay grey for long; with unequal ones to the end the faint tint
+    of the water never enters the latents (85 % of the squared error was there).
     """
     torch.manual_seed(VAE.seed)
     model = networks.vae().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -90,7 +90,7 @@ def picture_loss(y: Tensor, x: Tensor, emphasis: float = 0) -> Tensor:
 
 
 def train_decoder(out: Path, compile: bool = False, recipe: Recipe = DECODER) -> None:
-    """Sharpen the decoder alone; latents stay what they are, so the image model can train at the same time."""
+    """Sharpen the decoder alone. Latents stay what they are: the image model can train at the same time."""
     model = load_vae(out).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for part in (model.decoder, model.post_quant_conv):
         part.requires_grad_(True)  # type: ignore[union-attr]
