@@ -181,14 +181,13 @@ class Client:
     def _next_event(self, prompt_id: str, end: float) -> Event:
         """The next message about this prompt. Raises Problem after `end`, or when the connection is lost."""
         inbox = self._inbox[prompt_id]
-        while True:
+        while time.monotonic() < end:
             try:
                 return inbox.get(timeout=1)
             except queue.Empty:
                 if self._broken is not None:
                     raise Problem(f"The connection to {self.url} was lost: {self._broken}") from None
-                if time.monotonic() > end:
-                    raise Problem(f"Prompt {prompt_id} did not end in the time it was given.") from None
+        raise Problem(f"Prompt {prompt_id} did not end in the time it was given.")
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)

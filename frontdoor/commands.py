@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(given)
     try:
         return options.command(options, rest)
-    except Problem as problem:
+    except (Problem, OSError) as problem:  # OSError: a folder that may not be written, ...
         print(f"\nquickstart: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -42,12 +42,14 @@ def demo(options: argparse.Namespace, rest: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="animatelcm-") as folder:
         make_base(Path(folder))
         print(f"Starting ComfyUI {host.version}", flush=True)
-        with Server(host, Path(folder), python=PYTHON, gpu=gpu_usable(PYTHON)) as server:
+        with Server(host, Path(folder), python=PYTHON, gpu=gpu_usable(PYTHON), options=rest) as server:
             command = [PYTHON, "-m", "frontdoor.demo", "--url", server.url]
             command += ["--output", options.output.resolve()]
             command += ["--prompt", options.prompt] if options.prompt is not None else []
             command += ["--seed", str(options.seed)] if options.seed is not None else []
-            return run(command)
+            status = run(command)
+            server.check_alive()
+            return status
 
 
 def serve(options: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -63,10 +65,9 @@ def serve(options: argparse.Namespace, rest: Sequence[str]) -> int:
         print(f"Your own models go to {base / 'models'}; clips come to {base / 'output'}.", flush=True)
         if options.open:
             webbrowser.open(server.url)
-        while server.process is not None and server.process.poll() is None:
+        while True:
             time.sleep(0.5)
-        tail = "\n".join(server.log_text().splitlines()[-25:])
-        raise Problem(f"ComfyUI ended by itself. The end of what it printed:\n\n{tail}")
+            server.check_alive()
 
 
 def test(options: argparse.Namespace, rest: Sequence[str]) -> int:
@@ -76,11 +77,15 @@ def test(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
 def bench(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """One of the scripts in benchmarks/, with the path of the host as its first argument."""
-    script = ROOT / "benchmarks" / f"{options.name}.py"
-    if not script.is_file():
-        there = ", ".join(sorted(file.stem for file in script.parent.glob("*.py"))) or "none"
-        raise Problem(f"got no benchmark {options.name!r}, expected one of: {there}.")
-    return run([PYTHON, script, _host(options).path, *rest])
+    scripts = {
+        file.stem: file for file in (ROOT / "benchmarks").glob("*.py") if "__main__" in file.read_text()
+    }
+    if options.name not in scripts:
+        expected = ", ".join(sorted(scripts)) or "none"
+        raise Problem(f"got no benchmark {options.name!r}, expected one of: {expected}.")
+    host = _host(options)
+    environment.ensure("test")  # some measure with the training's tools
+    return run([PYTHON, scripts[options.name], host.path, *rest])
 
 
 def _host(options: argparse.Namespace) -> Host:

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     try:
         for path in make(given.url, given.output, given.prompt, given.seed):
             print(path)
-    except Problem as problem:
+    except (Problem, OSError) as problem:  # OSError: the server is gone, the disk is full, ...
         print(problem, file=sys.stderr)
         return 1
     return 0

@@ -133,7 +133,7 @@ class Server:
                 creationflags=NEW_GROUP if os.name == "nt" else 0,
             )
         try:
-            self._wait_ready(self.process)
+            self._wait_ready()
         except BaseException:
             self.stop()
             raise
@@ -166,15 +166,23 @@ class Server:
         except (urllib.error.URLError, OSError):
             return False
 
-    def _wait_ready(self, process: subprocess.Popen) -> None:
+    def check_alive(self) -> None:
+        """Raises Problem, with the end of the log, if the server has ended by itself."""
+        status = None if self.process is None else self.process.poll()
+        if status is not None:
+            raise self._problem(f"ended with status {status}")
+
+    def _wait_ready(self) -> None:
         end = time.monotonic() + READY_S
         while not self.answers():
-            status = process.poll()
-            if status is not None or time.monotonic() > end:
-                what = "did not answer" if status is None else f"ended with status {status}"
-                tail = "\n".join(self.log_text().splitlines()[-25:])
-                raise Problem(f"ComfyUI {self.host.version} {what}. The end of what it printed:\n\n{tail}")
+            self.check_alive()
+            if time.monotonic() > end:
+                raise self._problem(f"did not answer in {READY_S:.0f} s")
             time.sleep(0.3)
+
+    def _problem(self, what: str) -> Problem:
+        tail = "\n".join(self.log_text().splitlines()[-25:])
+        return Problem(f"ComfyUI {self.host.version} {what}. The end of what it printed:\n\n{tail}")
 
 
 def gpu_usable(python: Path) -> bool:

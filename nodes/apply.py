@@ -105,9 +105,9 @@ class ModelSampling(io.ComfyNode):
                     max=0.03,
                     step=0.0005,
                     round=0.0001,
-                    tooltip="Last beta of the schedule, above 0.00085. 0: the schedule's own (0.012 or "
-                    "0.014). More is noisier at the start: more motion, stronger contrast; 0.012 to 0.016 is "
-                    "useful.",
+                    tooltip="Last beta of the schedule, above 0.00085 and up to 0.03; 0 is the schedule's "
+                    "own (0.012 or 0.014). More is noisier at the start: more motion and contrast. 0.012 to "
+                    "0.016 is useful.",
                 ),
                 widget(
                     io.Int,

@@ -175,8 +175,8 @@ class Sample(io.ComfyNode):
                     max=30.0,
                     step=0.1,
                     round=0.01,
-                    tooltip="Guidance by the prompt, 1 to 2. 1 is fastest and ignores the negative prompt; "
-                    "above 3 colours burn out.",
+                    tooltip="Guidance by the prompt, 0 to 30; 1 to 2 is right. 1 is fastest and ignores the "
+                    "negative prompt, above 3 colours burn out.",
                 ),
                 denoise_input(),
             ],

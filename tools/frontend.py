@@ -92,6 +92,52 @@ class Frontend:
         script = "async part => JSON.stringify((await window.app.graphToPrompt())[part])"
         return json.loads(self.page.evaluate(script, part))
 
+    def unknown_nodes(self) -> list[str]:
+        """Types in the open graph that the page has no node for."""
+        return self.page.evaluate(
+            "() => app.graph.nodes.map(n => n.type).filter(t => !(t in LiteGraph.registered_node_types))"
+        )
+
+    def missing_models(self, expected: bool) -> str:
+        """What the page says about model files that are not there, empty if nothing.
+
+        Newer pages tell it beside the graph, older ones in a dialog. `expected`: wait until something is said.
+        """
+        dialog = self.page.locator(".comfy-missing-models")
+        errors = self.page.get_by_test_id("error-overlay-see-errors")
+        panel = self.page.get_by_test_id("error-group-missing-model")
+        if expected:
+            dialog.or_(errors).or_(panel).first.wait_for(state="visible")
+        else:
+            self.page.wait_for_timeout(1500)
+        if errors.is_visible():
+            errors.click()
+            panel.wait_for(state="visible")
+        return "\n".join([*dialog.all_inner_texts(), *panel.all_inner_texts()])
+
+    def close_dialogs(self) -> None:
+        """Close what lies over the graph."""
+        dialogs = self.page.get_by_role("dialog")
+        while dialogs.count() > 0:
+            self.page.keyboard.press("Escape")
+            self.page.wait_for_timeout(300)
+
+    def press_run(self) -> str:
+        """Press the Run button; returns the message that ends the run, execution_success if all went well."""
+        ends = ["execution_success", "execution_error", "execution_interrupted"]
+        script = """ends => { window.ended = new Promise(resolve => {
+            for (const end of ends) window.app.api.addEventListener(end, () => resolve(end));
+        }) }"""
+        self.page.evaluate(script, ends)
+        self.page.get_by_test_id("queue-button").click()
+        return self.page.evaluate("() => window.ended")
+
+    def select(self, node_type: str) -> None:
+        """Click the first node of this type on its title, as a person selects it."""
+        script = "type => { const n = app.graph.nodes.find(n => n.type === type); return [...n.pos]; }"
+        x, y = self.page.evaluate(script, node_type)
+        self.page.mouse.click(*self.on_screen(x + 100, y - 15))
+
     def on_screen(self, x: float, y: float) -> tuple[float, float]:
         """Where a point of the graph is on the page."""
         script = """([x, y]) => {

@@ -41,8 +41,8 @@ PAGE = """
 <style>
   @font-face {{ font-family: Inter; font-weight: 100 900; src: url(/fonts/inter-latin-normal.woff2); }}
   body {{ margin: 0; width: 720px; height: 720px; background: #141414; font-family: Inter; }}
-  .picture {{ width: 720px; height: 540px; background: url(data:image/png;base64,{picture}) center / contain
-              no-repeat; image-rendering: auto; }}
+  .picture {{ width: 720px; height: 540px; background: {shade}, url(data:image/png;base64,{picture}) left center /
+              auto {tall}px no-repeat; }}
   .text {{ height: 180px; background: #1d3444; border-top: 3px solid #3f789e; box-sizing: border-box;
            padding: 32px 36px; color: #fff; }}
   h1 {{ margin: 0; font-size: 56px; font-weight: 650; letter-spacing: -1px; }}
@@ -124,7 +124,17 @@ def card(frontend: Frontend, name: str, picture: Image.Image) -> Image.Image:
     page = frontend.page
     page.set_viewport_size({"width": WIDTH, "height": WIDTH})
     page.goto(f"{frontend.url}/system_stats")  # any small page of the server, for its fonts
-    page.set_content(PAGE.format(picture=base64.b64encode(content.getvalue()).decode(), title=title, line=line))
+    wide = picture.width / picture.height > WIDTH / HEIGHT
+    page.set_content(
+        PAGE.format(
+            picture=base64.b64encode(content.getvalue()).decode(),
+            # A long graph runs out of the picture on the right, where it fades.
+            tall=HEIGHT - 80 if wide else HEIGHT,
+            shade="linear-gradient(to right, transparent 75%, #141414 100%)" if wide else "none",
+            title=title,
+            line=line,
+        )
+    )
     page.evaluate("() => document.fonts.ready")
     return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
 

@@ -104,7 +104,7 @@ class MotionPatch:
 
 
 def _is_compiled(base_model: Any, options: dict[str, Any]) -> bool:
-    """Whether torch.compile is at work: as an object patch, or by the host's wrapper, before or after ours."""
+    """Whether torch.compile is at work: an object patch, or the host's wrapper, before or after ours."""
     by_wrapper = COMPILE_KEY in options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
     return by_wrapper or hasattr(base_model.diffusion_model, "_orig_mod")
 

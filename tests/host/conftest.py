@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,6 +19,15 @@ from support.studio import Studio
 
 from frontdoor.hosts import Host
 from frontdoor.server import Server, make_base
+
+
+def pytest_sessionstart() -> None:
+    """A test run that is told to end (a time limit) ends as with Ctrl-C, so that its servers are stopped."""
+
+    def end(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
 
 
 @pytest.fixture(scope="session")

@@ -56,8 +56,8 @@ def test_controlnet_sees_each_frame(studio: Studio) -> None:
         free = studio.sample(model, 8, cfg=1.5)
         a, b = (controlled(studio, model, h) for h in (hint, other))
         assert relative(a, free) > 0.01
-        assert relative(a[3], b[3]) > 0.01
-        assert (relative(a[rest], b[rest]) > 1e-4) == related
+        assert relative(a[3], b[3]) > 5e-4
+        assert (relative(a[rest], b[rest]) > 1e-5) == related
 
 
 def test_lora_hooks_on_conditions(studio: Studio) -> None:
@@ -108,9 +108,11 @@ def test_patches_of_the_host(studio: Studio, name: str) -> None:
     def patched(model: Any) -> Any:
         return studio.comfy.run(name, model=model, **settings)[0]
 
-    before = studio.sample(studio.video(patched(studio.model)), 8, cfg=1.5)
-    behind = studio.sample(patched(studio.video()), 8, cfg=1.5)
-    still = studio.sample(patched(studio.scheduled()), 8, cfg=1.5)
+    how = {"steps": 1, "cfg": 1.5, "latent": studio.empty(5, 128)}
+    before = studio.sample(studio.video(patched(studio.model)), **how)
+    behind = studio.sample(patched(studio.video()), **how)
+    still = studio.sample(patched(studio.scheduled()), **how)
+    assert before.isfinite().all()
     assert torch.equal(before, behind)
     assert relative(before, still) > 0.05
 

@@ -1,7 +1,6 @@
 """The nodes' ids, inputs, order and defaults are frozen; every word a user needs is there.
 
-`python -c "..."` is not needed to renew the snapshot: delete golden_schema.json, run this test once, and read
-the difference before it is committed.
+To renew the snapshot delete golden_schema.json, run this test once, and read the difference.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ from animatelcm_core.consistency import x0_from_eps
 from animatelcm_core.motion_module import TemporalModule
 from animatelcm_core.schedule import SCHEDULES, Schedule
 
+from .networks import encode_text
+
 
 @torch.inference_mode()
 def ddim(
@@ -58,9 +60,6 @@ def ddim(
 
 
 def main() -> None:
-    from .export import restore  # here, since exporting knows the stages, which sample
-    from .networks import encode_text
-
     parser = argparse.ArgumentParser(description="One clip from the exported files, by DDIM.")
     parser.add_argument("--folder", type=Path, default=Path(__file__).resolve().parents[2] / "demo")
     parser.add_argument("--noise", type=Path, required=True)
@@ -69,6 +68,8 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    from .export import restore  # it imports every stage, which sampling alone does without
+
     model = restore(options.folder)
     context, empty = encode_text(model.image.text, [options.caption, ""]).split(1)
     latents = ddim(

@@ -91,8 +91,8 @@ class Studio:
             "LoraLoaderModelOnly", model=model, lora_name=Path(small_files.LORA).name, strength_model=strength
         )[0]
 
-    def empty(self, frames: int) -> dict[str, Any]:
-        return self.comfy.run("EmptyLatentImage", width=64, height=64, batch_size=frames)[0]
+    def empty(self, frames: int, pixels: int = 64) -> dict[str, Any]:
+        return self.comfy.run("EmptyLatentImage", width=pixels, height=pixels, batch_size=frames)[0]
 
     def sample(self, model: Any, frames: int = 16, cfg: float = 1.0, steps: int = 2, **other: Any) -> Tensor:
         """AnimateLCM Sample: latents (frames, 4, 8, 8)."""
