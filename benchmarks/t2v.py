@@ -44,14 +44,17 @@ class Bench:
 
     def __init__(self, comfy: Comfy) -> None:
         self.comfy = comfy
-        full_files.offer(comfy)
-        self.model, clip, _vae = comfy.run("CheckpointLoaderSimple", ckpt_name=_name(full_files.CHECKPOINT))
+        extra_paths = full_files.extra_paths(comfy.base / "extra_model_paths.yaml")
+        comfy.module("utils.extra_config").load_extra_path_config(str(extra_paths))
+        checkpoint = full_files.name(full_files.CHECKPOINT)
+        self.model, clip, _vae = comfy.run("CheckpointLoaderSimple", ckpt_name=checkpoint)
         (self.condition,) = comfy.run("CLIPTextEncode", clip=clip, text="a red fish swimming left")
         schedule = {"schedule": "text to video", "beta_end": 0.0, "original_steps": 0}
         self.models = {STILL: comfy.run("AnimateLCM_ModelSampling", model=self.model, **schedule)[0]}
 
     def load_motion(self) -> None:
-        (motion,) = self.comfy.run("AnimateLCM_LoadMotionModel", motion_model=_name(full_files.MOTION))
+        name = full_files.name(full_files.MOTION)
+        (motion,) = self.comfy.run("AnimateLCM_LoadMotionModel", motion_model=name)
         settings = {"schedule": "auto", "strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
         self.models[MOVING] = self.comfy.run(
             "AnimateLCM_ApplyMotionModel", model=self.model, motion=motion, **settings
@@ -95,10 +98,6 @@ class Clocks:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         self.wall, self.cpu = time.perf_counter(), time.process_time()
-
-
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]
 
 
 def per_step(clocks: list[Clocks]) -> tuple[float, float]:
@@ -187,6 +186,7 @@ def main() -> None:
     gpu = torch.cuda.is_available()
     sizes = options.size or ([256, 512] if gpu else [256])
     host = checkout(options.host)
+    full_files.write()
     with tempfile.TemporaryDirectory(prefix="animatelcm-") as folder:
         bench = Bench(inprocess.boot(host, Path(folder), gpu=gpu))
         runs = [measure(bench, size, options.frames, options.pairs, options.steps) for size in sizes]
@@ -198,7 +198,7 @@ def main() -> None:
         "host": host.version,
         "machine": machine.describe(),
         "unet_dtype": dtype,
-        "seeds": {"noise": SEED, **{_name(name): full_files.SEEDS[name] for name in USED}},
+        "seeds": {"noise": SEED, **{full_files.name(name): full_files.SEEDS[name] for name in USED}},
         "runs": runs,
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)

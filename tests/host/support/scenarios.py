@@ -94,7 +94,6 @@ def _mapped(studio: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     }
     first = studio.sample(studio.video(), cfg=1.5)
     studio.image()
-    studio.comfy.module("comfy.model_management").unload_all_models()
     again = studio.sample(studio.lora(studio.video()), cfg=1.5)
     return found, {"t2v": first, "lora": again}
 
@@ -165,10 +164,9 @@ SCENARIOS: dict[str, Callable[[Any], tuple[dict[str, Any], dict[str, Any]]]] = {
 
 def main(host: str, base: str, name: str) -> None:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # for `support`, in place of its own folder
+    from frontdoor import hosts
     from support import inprocess, small_files
     from support.studio import Studio
-
-    from frontdoor import hosts
 
     folder = Path(base)
     compiling = name == "compiled"
