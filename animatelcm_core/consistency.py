@@ -28,7 +28,8 @@ def expand(values: Tensor, like: Tensor) -> Tensor:
     """(b,) or scalar -> broadcastable against `like` (b, ...), in float32 at least and on its device."""
     dtype = torch.promote_types(like.dtype, torch.float32)
     values = values.to(device=like.device, dtype=dtype)
-    return values.reshape(values.shape + (1,) * (like.ndim - values.ndim)) if values.ndim else values
+    # Never zero-dimensional: such a tensor would not lift `like` out of half precision.
+    return values.reshape(values.shape + (1,) * (like.ndim - values.ndim))
 
 
 def x0_from_eps(x: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; returns the exit status. Problems are printed without a traceback."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that servers are stopped
+    _end_in_order()
     given, rest = _split(arguments)
     options = _parser().parse_args(given)
     try:
@@ -34,6 +34,21 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("\nquickstart: stopped.", file=sys.stderr)
         return INTERRUPTED
+
+
+def _end_in_order() -> None:
+    """Whatever ends us (Ctrl-C, a time limit, a closed terminal) is an exception, so that servers are stopped."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # scripts pass it on ignored
+    signal.signal(signal.SIGTERM, end)
+    hang_up = getattr(signal, "SIGHUP", None)
+    if hang_up is not None and signal.getsignal(hang_up) != signal.SIG_IGN:  # ignored: nohup, to be respected
+        signal.signal(hang_up, end)
 
 
 def demo(options: argparse.Namespace, rest: Sequence[str]) -> int:

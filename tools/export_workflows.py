@@ -2,7 +2,7 @@
 
     .venv/bin/python -m tools.export_workflows
 
-Run it after a change of a node or of a workflow; edit a workflow in ComfyUI and export it over its file first.
+Run it after a change of a node. To change a workflow: edit it in ComfyUI, export it over its file, run this.
 Writes workflows/*.json (UI format) and tests/api/*.json (API format). The pictures: tools/thumbnails.py.
 """
 
@@ -10,37 +10,22 @@ from __future__ import annotations
 
 import re
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from frontdoor import hosts
-from frontdoor.browser import find_chromium
-from frontdoor.paths import PYTHON
 from frontdoor.problem import Problem
-from frontdoor.server import Server, make_base
 
 from . import workflow_files
-from .frontend import Frontend, chromium
+from .frontend import Frontend
+from .newest import newest_host, opened
 from .workflow_files import ROOT, VIRTUAL
 
 
 def main() -> int:
     """Exit status 0 when every file is written."""
-    browser = find_chromium()
-    if browser is None:
-        raise Problem("got no Chromium, expected one on the PATH or in ANIMATELCM_CHROMIUM.")
-    host = hosts.pinned(hosts.NEWEST)
-    with tempfile.TemporaryDirectory(prefix="animatelcm-") as folder:
-        base = Path(folder)
-        make_base(base)
+    with newest_host() as server, opened(server) as frontend:
         for file in workflow_files.all_files():
-            workflow_files.place_empty_models(file.read(), base)
-        with Server(host, base, python=PYTHON) as server, chromium(browser, server.url) as frontend:
-            frontend.open()
-            for file in workflow_files.all_files():
-                export(frontend, file, host.version)
-                print(file.name)
+            export(frontend, file, server.host.version)
+            print(file.name)
     return 0
 
 
@@ -71,7 +56,8 @@ def tidy(workflow: dict[str, Any], before: dict[str, Any], host_version: str) ->
 
 def pack_version() -> str:
     """The version in pyproject.toml."""
-    found = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(r'^version = "(.+)"$', project, re.MULTILINE)
     if found is None:
         raise Problem("got a pyproject.toml without a line version = ..., expected one.")
     return found.group(1)

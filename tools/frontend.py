@@ -101,7 +101,7 @@ class Frontend:
     def missing_models(self, expected: bool) -> str:
         """What the page says about model files that are not there, empty if nothing.
 
-        Newer pages tell it beside the graph, older ones in a dialog. `expected`: wait until something is said.
+        Newer pages tell it beside the graph, older ones in a dialog. `expected`: wait until they do.
         """
         dialog = self.page.locator(".comfy-missing-models")
         errors = self.page.get_by_test_id("error-overlay-see-errors")
@@ -116,11 +116,14 @@ class Frontend:
         return "\n".join([*dialog.all_inner_texts(), *panel.all_inner_texts()])
 
     def close_dialogs(self) -> None:
-        """Close what lies over the graph."""
+        """Close what lies over the graph with the Escape key."""
         dialogs = self.page.get_by_role("dialog")
-        while dialogs.count() > 0:
+        for _ in range(5):
+            if dialogs.count() == 0:
+                return
             self.page.keyboard.press("Escape")
-            self.page.wait_for_timeout(300)
+            self.page.wait_for_timeout(500)
+        raise RuntimeError(f"these dialogs stay open: {dialogs.all_inner_texts()}")
 
     def press_run(self) -> str:
         """Press the Run button; returns the message that ends the run, execution_success if all went well."""

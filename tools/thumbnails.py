@@ -13,26 +13,22 @@ import copy
 import html
 import io
 import sys
-import tempfile
-from pathlib import Path
 
-from frontdoor import hosts
-from frontdoor.api import Client, Prompt
-from frontdoor.browser import find_chromium
-from frontdoor.paths import PYTHON
-from frontdoor.problem import Problem
-from frontdoor.server import Server, make_base
 from PIL import Image
 
+from frontdoor.api import Client, Prompt
+
 from . import workflow_files
-from .frontend import Frontend, chromium
+from .frontend import Frontend
+from .newest import newest_host, opened
 from .workflow_files import VIRTUAL, WorkflowFile
 
 WIDTH, HEIGHT = 720, 540  # of the picture; the card is square, with two lines of text below
+DEMO = WorkflowFile("AnimateLCM demo (no downloads)")
 CAPTIONS = {
-    "AnimateLCM demo (no downloads)": ("No downloads", "a small trained model comes with the pack"),
+    DEMO.name: ("No downloads", "a small trained model comes with the pack"),
     "AnimateLCM text to video": ("4 steps, 16 frames", "one loader, one prompt, one sampler"),
-    "AnimateLCM text to video, your checkpoint": ("Every part in the open", "your checkpoint, LoRA and sampler"),
+    "AnimateLCM text to video, your checkpoint": ("Every part open", "your checkpoint, LoRA and sampler"),
 }
 CLIPS = (("a red fish swimming left", 1), ("a yellow star sleeping", 2), ("a blue crab swimming up", 3))
 COLUMNS = 4
@@ -41,8 +37,8 @@ PAGE = """
 <style>
   @font-face {{ font-family: Inter; font-weight: 100 900; src: url(/fonts/inter-latin-normal.woff2); }}
   body {{ margin: 0; width: 720px; height: 720px; background: #141414; font-family: Inter; }}
-  .picture {{ width: 720px; height: 540px; background: {shade}, url(data:image/png;base64,{picture}) left center /
-              auto {tall}px no-repeat; }}
+  .picture {{ width: 720px; height: 540px; background: {shade}, url(data:image/png;base64,{picture});
+              background-repeat: no-repeat; background-position: left; background-size: auto {tall}px; }}
   .text {{ height: 180px; background: #1d3444; border-top: 3px solid #3f789e; box-sizing: border-box;
            padding: 32px 36px; color: #fff; }}
   h1 {{ margin: 0; font-size: 56px; font-weight: 650; letter-spacing: -1px; }}
@@ -54,31 +50,19 @@ PAGE = """
 
 def main() -> int:
     """Exit status 0 when every picture is written."""
-    browser = find_chromium()
-    if browser is None:
-        raise Problem("got no Chromium, expected one on the PATH or in ANIMATELCM_CHROMIUM.")
-    with tempfile.TemporaryDirectory(prefix="animatelcm-") as folder:
-        base = Path(folder)
-        make_base(base)
-        for file in workflow_files.all_files():
-            workflow_files.place_empty_models(file.read(), base)
-        with Server(hosts.pinned(hosts.NEWEST), base, python=PYTHON) as server:
-            clips = draw_clips(server.url)
-            with chromium(browser, server.url, (1920, 1200)) as frontend:
-                frontend.open()
-                pictures = {
-                    file: clips if "demo" in file.name else draw_graph(frontend, file)
-                    for file in workflow_files.all_files()
-                }
-                for file, picture in pictures.items():
-                    card(frontend, file.name, picture).save(file.picture, quality=88)
-                    print(file.picture.name)
+    with newest_host() as server:
+        clips = draw_clips(server.url)
+        with opened(server) as frontend:
+            graphs = {file: draw_graph(frontend, file) for file in workflow_files.all_files() if file != DEMO}
+            for file, picture in {DEMO: clips, **graphs}.items():
+                card(frontend, CAPTIONS[file.name], picture).save(file.picture, quality=88)
+                print(file.picture.name)
     return 0
 
 
 def draw_clips(url: str) -> Image.Image:
     """One row of frames for each of CLIPS, made by the demo's workflow."""
-    graph = workflow_files.read(WorkflowFile("AnimateLCM demo (no downloads)").twin)
+    graph = workflow_files.read(DEMO.twin)
     side = WIDTH // COLUMNS
     sheet = Image.new("RGB", (WIDTH, side * len(CLIPS)))
     with Client(url) as client:
@@ -116,11 +100,11 @@ def draw_graph(frontend: Frontend, file: WorkflowFile) -> Image.Image:
     return Image.open(io.BytesIO(picture)).convert("RGB")
 
 
-def card(frontend: Frontend, name: str, picture: Image.Image) -> Image.Image:
+def card(frontend: Frontend, caption: tuple[str, str], picture: Image.Image) -> Image.Image:
     """The square picture of a card, set in the frontend's own type. The page is used up by it."""
     content = io.BytesIO()
     picture.save(content, "png")
-    title, line = (html.escape(text) for text in CAPTIONS[name])
+    title, line = (html.escape(text) for text in caption)
     page = frontend.page
     page.set_viewport_size({"width": WIDTH, "height": WIDTH})
     page.goto(f"{frontend.url}/system_stats")  # any small page of the server, for its fonts

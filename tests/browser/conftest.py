@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).resolve().parents[1]
 # The server is another process: here, nothing of ComfyUI can be hidden by the repository's folders.
-sys.path += [str(TESTS.parent), str(TESTS / "host")]
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "host"))  # for `support`
 
 from support import hosts
 from support.client import Client

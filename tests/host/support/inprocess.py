@@ -67,11 +67,14 @@ def _no_hidden(node: type) -> Any:
     return None if hasattr(_io.HiddenHolder, "from_v3_data") else {}
 
 
-def boot(host: Host, base: Path, *, gpu: bool = False) -> Comfy:
-    """Import ComfyUI, for the CPU if not said otherwise, with `base` as its base directory and this pack."""
+def boot(host: Host, base: Path, *options: str, gpu: bool = False) -> Comfy:
+    """Import ComfyUI, for the CPU if not said otherwise, with `base` as its base directory and this pack.
+
+    options: more arguments for main.py.
+    """
     make_base(base)
     sys.argv = ["main.py", "--base-directory", str(base), "--database-url", "sqlite:///:memory:"]
-    sys.argv += [] if gpu else ["--cpu"]
+    sys.argv += [*options] if gpu else ["--cpu", *options]
     sys.path.insert(0, str(host.path))
     importlib.import_module("comfy.options").enable_args_parsing()
     # Before nodes, which puts the folder comfy/ first on sys.path, where `utils` is another module.

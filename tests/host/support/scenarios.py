@@ -162,9 +162,14 @@ SCENARIOS: dict[str, Callable[[Any], tuple[dict[str, Any], dict[str, Any]]]] = {
 }
 
 
+def _host(folder: str) -> Any:
+    from frontdoor import hosts  # `support` has made it importable
+
+    return hosts.checkout(Path(folder))
+
+
 def main(host: str, base: str, name: str) -> None:
     sys.path[0] = str(Path(__file__).resolve().parents[1])  # for `support`, in place of its own folder
-    from frontdoor import hosts
     from support import inprocess, small_files
     from support.studio import Studio
 
@@ -172,7 +177,7 @@ def main(host: str, base: str, name: str) -> None:
     compiling = name == "compiled"
     # The host's default attention on a CPU asks the system for memory, which breaks the compiled graph.
     options = ["--use-pytorch-cross-attention"] if compiling else []
-    comfy = inprocess.boot(hosts.checkout(Path(host)), folder, *options)
+    comfy = inprocess.boot(_host(host), folder, *options)
     if compiling:
         studio = Studio(comfy, small_files.TINY_CHECKPOINT, small_files.TINY_MOTION)
     else:
