@@ -37,17 +37,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _end_in_order() -> None:
-    """Whatever ends us (Ctrl-C, a time limit, a closed terminal) is an exception, so that servers are stopped."""
+    """Ctrl-C, a time limit and a closed terminal all become exceptions, so that servers are stopped."""
 
     def end(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
 
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # scripts pass it on ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell script may have passed it on ignored
     signal.signal(signal.SIGTERM, end)
     hang_up = getattr(signal, "SIGHUP", None)
-    if hang_up is not None and signal.getsignal(hang_up) != signal.SIG_IGN:  # ignored: nohup, to be respected
+    if hang_up is not None and signal.getsignal(hang_up) != signal.SIG_IGN:  # ignored means nohup
         signal.signal(hang_up, end)
 
 

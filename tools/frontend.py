@@ -30,6 +30,7 @@ SETTINGS: dict[str, Any] = {
     "Comfy.Canvas.NavigationMode": "standard",
 }
 PATIENCE_MS = 120_000
+RUN_MS = 600_000  # a run of a small model, on a busy machine
 
 
 class Frontend:
@@ -128,12 +129,13 @@ class Frontend:
     def press_run(self) -> str:
         """Press the Run button; returns the message that ends the run, execution_success if all went well."""
         ends = ["execution_success", "execution_error", "execution_interrupted"]
-        script = """ends => { window.ended = new Promise(resolve => {
-            for (const end of ends) window.app.api.addEventListener(end, () => resolve(end));
-        }) }"""
+        script = """ends => {
+            window.ended = null;
+            for (const end of ends) window.app.api.addEventListener(end, () => { window.ended ??= end; });
+        }"""
         self.page.evaluate(script, ends)
         self.page.get_by_test_id("queue-button").click()
-        return self.page.evaluate("() => window.ended")
+        return self.page.wait_for_function("() => window.ended", timeout=RUN_MS).json_value()
 
     def select(self, node_type: str) -> None:
         """Click the first node of this type on its title, as a person selects it."""

@@ -44,7 +44,7 @@ def test_authors_module_through_the_hosts_layers(studio: Studio, output: str, dt
 
 
 def test_it_moves(still: Tensor, moving: Tensor) -> None:
-    assert moving.shape == still.shape == (16, 4, 8, 8)
+    assert moving.shape == still.shape == (8, 4, 8, 8)
     assert moving.isfinite().all()
     assert relative(moving, still) > 0.1
 
@@ -75,7 +75,7 @@ def test_one_and_two_conditions_at_once_are_equal(studio: Studio, moving: Tensor
 
     model.add_wrapper_with_key("diffusion_model", "watch", watch)
     assert torch.equal(studio.sample(model, cfg=1.5), moving)
-    assert batches == [32, 32]
+    assert batches == [16, 16]
     batches.clear()
     base = model.model
     base.memory_required = lambda *args, **kw: 1e20  # so that nothing fits beside anything
@@ -83,7 +83,7 @@ def test_one_and_two_conditions_at_once_are_equal(studio: Studio, moving: Tensor
         apart = studio.sample(model, cfg=1.5)
     finally:
         del base.memory_required
-    assert batches == [16, 16, 16, 16]
+    assert batches == [8, 8, 8, 8]
     assert relative(apart, moving) < 1e-5
 
 
@@ -97,10 +97,10 @@ def test_lengths(studio: Studio, frames: int) -> None:
 
 def test_frames_know_each_other(studio: Studio) -> None:
     """Noise on one frame changes the others' result with motion, and not without."""
-    latent = studio.empty(16)
+    latent = studio.empty(8)
     noisy = {"samples": latent["samples"].clone()}
     noisy["samples"][3] = 5 * torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(3))
-    others = [i for i in range(16) if i != 3]
+    others = [i for i in range(8) if i != 3]
     for model, related in ((studio.video(), True), (studio.scheduled(), False)):
         a, b = (studio.sample(model, denoise=0.5, latent=start)[others] for start in (latent, noisy))
         assert (relative(a, b) > 1e-3) == related
@@ -172,7 +172,7 @@ def test_clones_copy_no_weights(studio: Studio) -> None:
 
 
 def test_masked_latents_keep_what_is_masked(studio: Studio) -> None:
-    latent = {"samples": torch.randn(16, 4, 8, 8, generator=torch.Generator().manual_seed(9))}
+    latent = {"samples": torch.randn(8, 4, 8, 8, generator=torch.Generator().manual_seed(9))}
     mask = torch.zeros(1, 64, 64)
     mask[:, :, 32:] = 1
     (masked,) = studio.comfy.run("SetLatentNoiseMask", samples=latent, mask=mask)

@@ -191,6 +191,19 @@ def test_warnings_are_in_the_log(api: Client, server: Server) -> None:
     assert "AnimateLCM: got cfg 8; expected 1 to 2" in log
 
 
+def test_warnings_are_on_the_node(api: Client) -> None:
+    """Binary messages of type 3 are texts for a node: its id's length, its id, the text."""
+    prompt = graph(seed=9, frames=6)
+    prompt["sample"]["inputs"] |= {"cfg": 9.0, "steps": 1}
+    api.previews.clear()
+    api.run(prompt)
+    texts = [message[4:] for message in api.previews if message[:4] == (3).to_bytes(4, "big")]
+    told = {t[4 : 4 + t[3]].decode(): t[4 + t[3] :].decode() for t in texts}
+    assert "got 6 frames" in told["latent"]
+    assert "got cfg 9" in told["sample"]
+    assert "got 6 frames" in told["sample"]
+
+
 def test_errors_reach_the_user(api: Client) -> None:
     with pytest.raises(Failed, match="got 65 frames; expected at most 64") as caught:
         api.run(graph(seed=10, frames=65))

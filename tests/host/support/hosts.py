@@ -18,4 +18,4 @@ def from_environment() -> Host:
             "got no ANIMATELCM_HOST, expected the folder of a ComfyUI: set it, or run quickstart.py test."
         )
     host = hosts.checkout(Path(folder))
-    return Host(host.version, host.path, Path(frontend)) if frontend else host
+    return Host(host.version, host.path, Path(frontend).resolve()) if frontend else host

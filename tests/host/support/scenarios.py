@@ -153,12 +153,19 @@ def _compiled(studio: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return {"errors": errors, "graphs": counts, "apart": apart}, {}
 
 
+def _clips(studio: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The same runs as in the other host."""
+    return {}, studio.clips()
+
+
+DYNAMIC = ("orders", "lazy", "mapped", "hooks")  # with the on-demand patcher
 SCENARIOS: dict[str, Callable[[Any], tuple[dict[str, Any], dict[str, Any]]]] = {
     "orders": _orders,
     "lazy": _lazy,
     "mapped": _mapped,
     "hooks": _hooks,
     "compiled": _compiled,
+    "clips": _clips,
 }
 
 
@@ -182,6 +189,7 @@ def main(host: str, base: str, name: str) -> None:
         studio = Studio(comfy, small_files.TINY_CHECKPOINT, small_files.TINY_MOTION)
     else:
         studio = Studio(comfy)
+    if name in DYNAMIC:
         from support import dynamic_vram_on_cpu
 
         dynamic_vram_on_cpu.force()

@@ -94,15 +94,13 @@ class Studio:
     def empty(self, frames: int, pixels: int = 64) -> dict[str, Any]:
         return self.comfy.run("EmptyLatentImage", width=pixels, height=pixels, batch_size=frames)[0]
 
-    def sample(self, model: Any, frames: int = 16, cfg: float = 1.0, steps: int = 2, **other: Any) -> Tensor:
+    def sample(self, model: Any, frames: int = 8, cfg: float = 1.0, steps: int = 2, **other: Any) -> Tensor:
         """AnimateLCM Sample: latents (frames, 4, 8, 8)."""
         given = {"seed": 1, "denoise": 1.0, "positive": self.positive, "negative": self.negative} | other
         given.setdefault("latent", self.empty(frames))
         return self.comfy.run("AnimateLCM_Sample", model=model, cfg=cfg, steps=steps, **given)[0]["samples"]
 
-    def ksampler(
-        self, model: Any, frames: int = 16, cfg: float = 1.0, steps: int = 2, **other: Any
-    ) -> Tensor:
+    def ksampler(self, model: Any, frames: int = 8, cfg: float = 1.0, steps: int = 2, **other: Any) -> Tensor:
         """The host's KSampler, lcm and simple if not said otherwise."""
         given = {"seed": 1, "denoise": 1.0, "positive": self.positive, "negative": self.negative} | other
         given = {"sampler_name": "lcm", "scheduler": "simple", "latent_image": self.empty(frames)} | given
@@ -113,6 +111,20 @@ class Studio:
         return self.ksampler(
             model or self.model, frames, cfg=1.5, sampler_name="euler", scheduler="normal", seed=5
         )
+
+    def clips(self) -> dict[str, Tensor]:
+        """Runs whose noise is the pack's, or none, so that every host must give the same."""
+        euler = {"sampler_name": "euler", "scheduler": "normal", "steps": 3, "cfg": 4.0}
+        moving = {name: self.video(schedule=name) for name in self.schedules}
+        found = {
+            name: self.sample(model, 16, cfg=1.5, steps=3)
+            for name, model in moving.items()
+            if name != "animatediff"
+        }
+        found["animatediff"] = self.ksampler(moving["animatediff"], 16, **euler)
+        found["lora"] = self.sample(self.lora(moving["text to video"]), 16)
+        found["image"] = self.image()
+        return found
 
 
 def hooks_on(model: Any) -> int:
