@@ -152,6 +152,32 @@ def test_a_pack_that_splits_the_frames_is_told(studio: Studio) -> None:
     assert hooks_on(model) == 0
 
 
+@pytest.mark.parametrize("motion_first", [True, False])
+def test_conditions_on_two_devices(studio: Studio, motion_first: bool) -> None:
+    """The multi-GPU split on two names of the CPU: each device has a UNet and a motion model of its own."""
+    if not hasattr(studio.model, "deepclone_multigpu"):
+        pytest.skip("this ComfyUI does not split work over devices")
+    expected = studio.sample(studio.video(), cfg=1.5)
+    model = (studio.video() if motion_first else studio.scheduled()).clone()
+    with torch.inference_mode():
+        second = model.deepclone_multigpu(new_load_device=torch.device("cpu", 0))
+        second.is_multigpu_base_clone = True
+        model.set_additional_models("multigpu", [second])
+        if not motion_first:
+            model = studio.host("patch").with_motion(model, studio.motion)
+    seen: dict[int, int] = {}
+
+    def watch(executor: Any, x: Tensor, *args: Any, **kw: Any) -> Tensor:
+        unet = executor.class_obj.diffusion_model
+        seen[id(unet)] = sum(len(layer._forward_hooks) for layer in unet.modules())
+        return executor(x, *args, **kw)
+
+    model.add_wrapper_with_key("apply_model", "watch", watch)
+    assert relative(studio.sample(model, cfg=1.5), expected) < 1e-5
+    assert list(seen.values()) == [21, 21]
+    assert hooks_on(second) == hooks_on(model) == 0
+
+
 def windows(studio: Studio, model: Any, **settings: Any) -> Any:
     given = {
         "context_length": 16,

@@ -27,7 +27,7 @@ STAGES: dict[str, Stage] = {
     "motion": stages.train_motion,
     "export": lambda out, _: export(out, DEMO),
 }
-GATES: dict[str, Callable[[Path], None]] = {
+GATES: dict[str, Callable[[Path], object]] = {
     "judge": gates.gate_judge,
     "decoder": gates.gate_vae,
     "image": lambda out: gates.gate_samples(out, "image", 180, GUIDANCE),

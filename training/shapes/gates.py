@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from animatelcm_core.config import SHAPES
@@ -54,7 +54,7 @@ def shares(right: dict[str, Tensor]) -> dict[str, float]:
 @torch.inference_mode()
 def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     """(n, f, 4, 8, 8) in model units -> (n, f, 3, 64, 64) in 0..1."""
-    parts = [vae.decode(part / networks.LATENT_SCALE).sample for part in latents.flatten(0, 1).split(64)]
+    parts = [networks.decode(vae, part / networks.LATENT_SCALE) for part in latents.flatten(0, 1).split(64)]
     return (torch.cat(parts).unflatten(0, latents.shape[:2]) / 2 + 0.5).clamp(0, 1)
 
 
@@ -68,7 +68,7 @@ def gate_vae(out: Path, clips: int = 100) -> None:
     vae = stages.load_vae(out)
     pictures, labels = judge.held_out(clips)
     flat = pictures.flatten(0, 1) * 2 - 1
-    again = torch.cat([vae.decode(vae.encode(x).latent_dist.mean).sample for x in flat.split(64)])
+    again = torch.cat([networks.decode(vae, networks.encode(vae, x)) for x in flat.split(64)])
     again = (again / 2 + 0.5).clamp(0, 1).view_as(pictures)
     error = (again - pictures).square().mean((1, 2, 3, 4))
     decibel = float((-10 * error.log10()).mean())

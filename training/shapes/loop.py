@@ -98,7 +98,8 @@ def train(
         optimizer.step()
         decay = min(recipe.ema, (1 + step) / (10 + step))
         with torch.no_grad():
-            torch._foreach_lerp_(list(ema.values()), [p.detach() for p in params.values()], 1 - decay)
+            for n, p in params.items():
+                ema[n].lerp_(p, 1 - decay)
         losses.append(loss.item())
         done = step + 1
         if done % 25 == 0 or done == recipe.steps:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -23,7 +25,7 @@ WORDS: dict[str, int] = json.loads(Path(__file__).with_name("words.json").read_t
 
 def vae() -> AutoencoderKL:
     """(b, 3, 64, 64) in -1..1 <-> (b, 4, 8, 8)."""
-    return AutoencoderKL(
+    sizes: dict[str, Any] = dict(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(32, 32, 64, 64),
@@ -32,11 +34,12 @@ def vae() -> AutoencoderKL:
         sample_size=64,
         scaling_factor=LATENT_SCALE,
     )
+    return AutoencoderKL(**sizes)
 
 
 def unet() -> UNet2DConditionModel:
     """eps((b, 4, 8, 8), t, (b, 77, 32))."""
-    return UNet2DConditionModel(
+    sizes: dict[str, Any] = dict(
         sample_size=8,
         block_out_channels=(64, 128),
         down_block_types=("CrossAttnDownBlock2D",) * 2,
@@ -45,6 +48,7 @@ def unet() -> UNet2DConditionModel:
         cross_attention_dim=TEXT,
         attention_head_dim=4,  # diffusers' name for the number of heads
     )
+    return UNet2DConditionModel(**sizes)
 
 
 def text_model() -> CLIPTextModel:
@@ -63,7 +67,9 @@ def text_model() -> CLIPTextModel:
         pad_token_id=END,
     )
     model = CLIPTextModel(config)
-    table = model.get_input_embeddings().weight
+    embedding = model.get_input_embeddings()
+    assert isinstance(embedding, nn.Embedding)
+    table = embedding.weight
     with torch.no_grad():
         known = torch.tensor([START, END, *WORDS.values()])
         rows = torch.randn(len(known), table.shape[1]) * 0.5
@@ -82,6 +88,18 @@ def tokenize(captions: list[str]) -> Tensor:
         ids = [START, *(WORDS[word] for word in text.split()), END]
         rows.append(ids + [END] * (LENGTH - len(ids)))
     return torch.tensor(rows)
+
+
+def encode(model: AutoencoderKL, x: Tensor) -> Tensor:
+    """Raw latents (b, 4, 8, 8) of pictures (b, 3, 64, 64) in -1..1: the mode of the posterior."""
+    posterior: Any = model.encode(x, return_dict=False)[0]
+    return posterior.mean
+
+
+def decode(model: AutoencoderKL, z: Tensor) -> Tensor:
+    """Pictures (b, 3, 64, 64), about -1..1, of raw latents (b, 4, 8, 8)."""
+    pictures: Any = model.decode(z, return_dict=False)[0]  # type: ignore[arg-type]
+    return pictures
 
 
 def encode_text(model: CLIPTextModel, captions: list[str]) -> Tensor:

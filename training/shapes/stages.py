@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from einops import rearrange
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -65,9 +65,9 @@ def _train_vae(
     """
 
     def reconstruct(x: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        mean = model.encode(x).latent_dist.mean
+        mean = networks.encode(model, x)
         scale = mean.detach().square().mean((0, 2, 3), keepdim=True).sqrt()
-        return model.decode(mean + 0.05 * scale * noise).sample, mean
+        return networks.decode(model, mean + 0.05 * scale * noise), mean
 
     run = torch.compile(reconstruct) if compile else reconstruct
 
@@ -94,15 +94,15 @@ def train_decoder(out: Path, compile: bool = False, recipe: Recipe = DECODER) ->
     model = load_vae(out).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     for part in (model.decoder, model.post_quant_conv):
         part.requires_grad_(True)  # type: ignore[union-attr]
-    run = torch.compile(model.decode) if compile else model.decode
+    run = torch.compile(networks.decode) if compile else networks.decode
 
     def loss_of(generator: torch.Generator) -> Tensor:
         x = random_frames(recipe.batch, generator).contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            z = model.encode(x).latent_dist.mean
+            z = networks.encode(model, x)
         z = z + 0.02 / networks.LATENT_SCALE * torch.randn(z.shape, generator=generator)
         with torch.autocast("cpu", torch.bfloat16, enabled=compile):
-            y = run(z, return_dict=False)[0]
+            y = run(model, z)
         return picture_loss(y, x, emphasis=1)
 
     train("decoder", recipe, model, loss_of, out)
@@ -148,7 +148,7 @@ def make_latents(out: Path, compile: bool = False, clips: int = 4000) -> None:
     model.load_state_dict(load_ema(out / "vae.pt"))
     model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = step_generator(1, 0)
-    sample = torch.cat([model.encode(random_frames(64, generator)).latent_dist.mean for _ in range(16)])
+    sample = torch.cat([networks.encode(model, random_frames(64, generator)) for _ in range(16)])
     fold(model, sample)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, out / "vae.safetensors")
     latents = torch.empty(clips, world.FRAMES, 4, 8, 8, dtype=torch.float16)
@@ -157,7 +157,7 @@ def make_latents(out: Path, compile: bool = False, clips: int = 4000) -> None:
         batch = world.sample_clips(min(20, clips - start), step_generator(2, start))
         x = world.draw(batch).flatten(0, 1) * 2 - 1
         x = x.contiguous(memory_format=torch.channels_last)
-        mean = model.encode(x).latent_dist.mean * networks.LATENT_SCALE
+        mean = networks.encode(model, x) * networks.LATENT_SCALE
         stop = start + len(batch)
         latents[start:stop] = mean.view(len(batch), world.FRAMES, 4, 8, 8)
         labels[start:stop] = torch.stack([batch.body, batch.colour, batch.motion], dim=1)
