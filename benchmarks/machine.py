@@ -14,7 +14,10 @@ GIB = 2**30
 
 
 def describe() -> dict[str, Any]:
-    """Processor, cores and threads, graphics card if any, system, versions."""
+    """Processor, cores and threads, graphics card if any, system, versions, and how busy it was just now.
+
+    load: programs that wanted a core, mean of the last minute; ask before measuring. None on Windows.
+    """
     card = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
@@ -23,6 +26,7 @@ def describe() -> dict[str, Any]:
         "cores_usable": usable,
         "threads": torch.get_num_threads(),
         "gpu": card,
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "torch": torch.__version__,

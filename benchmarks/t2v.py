@@ -182,21 +182,21 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1, help="steps of each run; their median counts")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "bench_t2v.json")
-    options, given = parser.parse_args(), " ".join(sys.argv[2:])  # ComfyUI gets other arguments below
+    options = parser.parse_args()
     gpu = torch.cuda.is_available()
     sizes = options.size or ([256, 512] if gpu else [256])
-    host = checkout(options.host)
+    host, where = checkout(options.host), machine.describe()
     full_files.write()
     with tempfile.TemporaryDirectory(prefix="animatelcm-") as folder:
         bench = Bench(inprocess.boot(host, Path(folder), gpu=gpu))
         runs = [measure(bench, size, options.frames, options.pairs, options.steps) for size in sizes]
         dtype = str(bench.models[MOVING].model.get_dtype()).removeprefix("torch.")
-    command = f"python quickstart.py bench t2v --host {host.version}"
     result = {
-        "command": f"{command} -- {given}" if given else command,
+        "command": f"python quickstart.py bench t2v --host {host.version} -- --size {' '.join(map(str, sizes))} "
+        f"--frames {options.frames} --pairs {options.pairs} --steps {options.steps}",
         "date": time.strftime("%Y-%m-%d"),
         "host": host.version,
-        "machine": machine.describe(),
+        "machine": where,
         "unet_dtype": dtype,
         "seeds": {"noise": SEED, **{full_files.name(name): full_files.SEEDS[name] for name in USED}},
         "runs": runs,

@@ -9,9 +9,9 @@ from comfy_api.latest import io
 from ..animatelcm_core.host.motion import Motion
 from ..animatelcm_core.host.patch import with_motion
 from ..animatelcm_core.host.schedule_patch import with_schedule
-from ..animatelcm_core.schedule import SCHEDULES, custom
+from ..animatelcm_core.schedule import custom
 from .compat import output, schema, widget
-from .inputs import AUTO, CATEGORY, KEEP, MOTION_TYPE, schedule_input
+from .inputs import AUTO, CATEGORY, KEEP, MOTION_TYPE, chosen_schedule, schedule_input
 
 
 class ApplyMotionModel(io.ComfyNode):
@@ -77,7 +77,7 @@ class ApplyMotionModel(io.ComfyNode):
     ) -> io.NodeOutput:
         model = with_motion(model, motion, strength, start_percent, end_percent)
         if schedule != KEEP:
-            model = with_schedule(model, SCHEDULES[motion.schedule if schedule == AUTO else schedule])
+            model = with_schedule(model, chosen_schedule(schedule, motion.schedule))
         return io.NodeOutput(model)
 
 
@@ -124,4 +124,5 @@ class ModelSampling(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, schedule: str, beta_end: float, original_steps: int) -> io.NodeOutput:
+        chosen_schedule(schedule, schedule)
         return io.NodeOutput(with_schedule(model, custom(schedule, beta_end, original_steps)))

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..animatelcm_core.schedule import SCHEDULES
+from ..animatelcm_core.schedule import SCHEDULES, Schedule
 from .compat import widget
 
 CATEGORY = "AnimateLCM"
@@ -33,6 +33,19 @@ def schedule_input(*extra: str, default: str) -> Any:
         default=default,
         tooltip=SCHEDULE_TOOLTIP + "".join(told[name] for name in extra),
     )
+
+
+def chosen_schedule(choice: str, own: str) -> Schedule:
+    """The schedule of a choice; `own` is the motion model's, for auto.
+
+    ComfyUI 0.3.75 lets any text through here, so it is checked.
+    """
+    name = own if choice == AUTO else choice
+    if name not in SCHEDULES:
+        raise ValueError(
+            f"got the schedule {name!r}; expected one of {', '.join(SCHEDULES)}. Choose one of them."
+        )
+    return SCHEDULES[name]
 
 
 def denoise_input() -> Any:

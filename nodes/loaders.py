@@ -10,10 +10,9 @@ from ..animatelcm_core.host.lora import with_lora
 from ..animatelcm_core.host.motion import load_file
 from ..animatelcm_core.host.patch import with_motion
 from ..animatelcm_core.host.schedule_patch import with_schedule
-from ..animatelcm_core.schedule import SCHEDULES
 from . import folders
 from .compat import output, schema, widget
-from .inputs import AUTO, CATEGORY, MOTION_TYPE, schedule_input
+from .inputs import AUTO, CATEGORY, MOTION_TYPE, chosen_schedule, schedule_input
 
 _MOTION_TOOLTIP = (
     "Motion model from models/animatediff_models, e.g. AnimateLCM_sd15_t2v.ckpt. AnimateDiff v1, v2 and v3 "
@@ -89,7 +88,7 @@ class LoadCheckpoint(io.ComfyNode):
         if lcm_lora != folders.NONE and lora_strength != 0:
             model = with_lora(model, folders.path_of(folders.LORAS, lcm_lora), lora_strength)
         model = with_motion(model, motion)
-        model = with_schedule(model, SCHEDULES[motion.schedule if schedule == AUTO else schedule])
+        model = with_schedule(model, chosen_schedule(schedule, motion.schedule))
         return io.NodeOutput(model, clip, vae)
 
 

@@ -192,6 +192,15 @@ def test_a_motion_model_of_another_size(studio: Studio) -> None:
         apply(studio, short)
 
 
+def test_a_schedule_that_is_none(studio: Studio) -> None:
+    with pytest.raises(ValueError, match="got the schedule 'lcm'; expected one of text to video"):
+        apply(studio, studio.model, schedule="lcm")
+    with pytest.raises(ValueError, match="got the schedule 'keep'"):
+        studio.comfy.run(
+            "AnimateLCM_ModelSampling", model=studio.model, schedule="keep", beta_end=0.0, original_steps=0
+        )
+
+
 def test_percentages_the_wrong_way(studio: Studio) -> None:
     with pytest.raises(ValueError, match="got start_percent 0.8 after end_percent 0.2"):
         apply(studio, studio.model, start_percent=0.8, end_percent=0.2)

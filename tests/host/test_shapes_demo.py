@@ -60,7 +60,9 @@ def frames_of(client: Client, caption: str, seed: int) -> torch.Tensor:
 
 
 def test_clips_show_what_was_asked_for(client: Client, tmp_path: Path) -> None:
-    clips = torch.stack([frames_of(client, text, 900_000 + i) for i, text in enumerate(CAPTIONS)])
+    clips = torch.stack(
+        [frames_of(client, text, 900_000 + i) for i, text in enumerate(CAPTIONS)]
+    ).contiguous()
     file = tmp_path / "clips.safetensors"
     save_file({"clips": clips, "labels": torch.tensor(list(CAPTIONS.values()))}, file)
     right = int(in_the_repository("-c", _READ, str(file)))
