@@ -192,8 +192,9 @@ def main() -> None:
         runs = [measure(bench, size, options.frames, options.pairs, options.steps) for size in sizes]
         dtype = str(bench.models[MOVING].model.get_dtype()).removeprefix("torch.")
     result = {
-        "command": f"python quickstart.py bench t2v --host {host.version} -- --size {' '.join(map(str, sizes))} "
-        f"--frames {options.frames} --pairs {options.pairs} --steps {options.steps}",
+        "command": f"python quickstart.py bench t2v --host {host.version} -- "
+        f"--size {' '.join(map(str, sizes))} --frames {options.frames} "
+        f"--pairs {options.pairs} --steps {options.steps}",
         "date": time.strftime("%Y-%m-%d"),
         "host": host.version,
         "machine": where,
