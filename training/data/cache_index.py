@@ -1,0 +1,105 @@
+"""The index of a cache of latents: what made it, what each shard holds. Written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from .errors import DataError
+
+INDEX = "index.json"
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class CacheMeta(_Model):
+    """What one sample of the cache was."""
+
+    frames: int = Field(ge=1)
+    height: int = Field(ge=1)  # of the pixels
+    width: int = Field(ge=1)
+    source: str = ""  # digest of the data set and its settings
+    note: str = ""
+
+
+class Shard(_Model):
+    """One safetensors file."""
+
+    file: str = Field(pattern=r"^\d{5}\.safetensors$")
+    samples: Count
+    texts: Count  # captions that no shard before it has
+    size: Count  # bytes of the file
+    consumed: Count  # samples of the source up to its end, skipped ones included
+
+
+class CacheIndex(_Model):
+    """index.json. The first text of the first shard is the empty caption: the null context."""
+
+    format: Literal["animatelcm-cache-1"] = "animatelcm-cache-1"
+    fingerprint: str  # of the VAE and the text model
+    meta: CacheMeta
+    latent_shape: tuple[int, int, int, int] | None = None  # f, channels, height, width
+    context_shape: tuple[int, int]  # tokens, channels
+    labels: list[str] = Field(default_factory=list)
+    shards: list[Shard] = Field(default_factory=list)
+    complete: bool = False
+
+    @property
+    def samples(self) -> int:
+        """How many samples the shards hold."""
+        return sum(shard.samples for shard in self.shards)
+
+    @property
+    def consumed(self) -> int:
+        """Samples of the source that need not be looked at again."""
+        return self.shards[-1].consumed if self.shards else 0
+
+
+def read_index(folder: Path) -> CacheIndex:
+    """The index of `folder`, its shards' sizes checked. Raises DataError."""
+    path = folder / INDEX
+    try:
+        index = CacheIndex.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"got {error.strerror} for {path}; expected a folder that encode wrote.") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DataError(
+            f"got {path} that is no index: {place} {first['msg']}; expected what encode wrote: encode again."
+        ) from None
+    for shard in index.shards:
+        file = folder / shard.file
+        size = file.stat().st_size if file.is_file() else None
+        if size != shard.size:
+            got = "no file" if size is None else f"{size} bytes"
+            raise DataError(
+                f"got {got} at {file}, expected {shard.size} bytes: it was removed, cut off or replaced; "
+                "copy it anew, or encode again into an empty folder."
+            )
+    return index
+
+
+def write_index(folder: Path, index: CacheIndex) -> None:
+    """Replace index.json. Raises OSError, the old one kept."""
+    write_atomic(folder / INDEX, index.model_dump_json(indent=1).encode())
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write aside, flush, rename. Raises OSError with `path` as it was."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as sink:
+            sink.write(content)
+            sink.flush()
+            os.fsync(sink.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise

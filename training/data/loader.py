@@ -1,0 +1,139 @@
+"""An endless stream of batches that depends on the seed and the position alone.
+
+Position p = 0, 1, 2, ... of a run stands for sample p mod n of epoch p // n. N processes take each global
+batch in slices, so together they see what one process with N times the batch sees. Workers only read ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+import torch.utils.data as torch_data
+from torch import Tensor
+
+from .errors import DataError
+from .reading import Report, Skip, Tally, log_line, read
+from .sample import Batch, Dataset, Sample, collate
+
+_IN_A_ROW = 256  # unreadable samples after which a stream gives up
+
+
+@dataclass
+class _Fetched:
+    """What a worker sends for one batch."""
+
+    samples: list[Sample] = field(default_factory=list)
+    indices: list[int] = field(default_factory=list)
+    skips: list[Skip] = field(default_factory=list)
+    exhausted: bool = False
+
+
+class _Reader(torch_data.Dataset[_Fetched]):
+    """Positions -> samples, in a worker or in the process itself."""
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
+        self._orders: dict[int, Tensor] = {}
+
+    def __getitem__(self, positions: list[int]) -> _Fetched:
+        fetched = _Fetched()
+        for position in positions:
+            if not self._fetch(position, fetched):
+                fetched.exhausted = True
+                break
+        return fetched
+
+    def _fetch(self, position: int, fetched: _Fetched) -> bool:
+        """The sample of `position`, or the next readable one of its epoch; False where there is none."""
+        n = len(self.dataset)
+        order = self._order(position // n)
+        for step in range(min(n, _IN_A_ROW)):
+            index = int(order[(position + step) % n])
+            result = read(self.dataset, index, self.seed, position)
+            if isinstance(result, Sample):
+                fetched.samples.append(result)
+                fetched.indices.append(index)
+                return True
+            fetched.skips.append(result)
+        return False
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._orders:
+            self._orders = {e: o for e, o in self._orders.items() if e == epoch - 1}
+            self._orders[epoch] = self.dataset.order(self.seed, epoch)
+        return self._orders[epoch]
+
+
+@dataclass(frozen=True)
+class _Slices(torch_data.Sampler[list[int]]):
+    """Positions of this process's part of each global batch, for ever."""
+
+    start: int
+    batch: int
+    process_index: int
+    processes: int
+
+    def __iter__(self) -> Iterator[list[int]]:
+        base = self.start + self.process_index * self.batch
+        while True:
+            yield list(range(base, base + self.batch))
+            base += self.batch * self.processes
+
+
+class Loader:
+    """`for batch in loader`: never ends; a second loop goes on where the first one stopped.
+
+    batch: samples of this process; start: samples that all processes together have consumed, `position` of
+    the run that is resumed. Raises DataError when most of the data cannot be read.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        seed: int,
+        batch: int,
+        process_index: int = 0,
+        processes: int = 1,
+        start: int = 0,
+        workers: int = 0,
+        report: Report = log_line,
+    ) -> None:
+        if batch < 1 or start < 0 or workers < 0 or not 0 <= process_index < processes:
+            raise DataError(
+                f"got batch {batch}, start {start}, workers {workers}, process {process_index}/{processes}; "
+                "expected a batch of 1 or more, no negative number, a process below their number."
+            )
+        if len(dataset) == 0:
+            raise DataError("got a data set without samples; expected one or more.")
+        self.position = start  # samples consumed by all processes
+        self._reader = _Reader(dataset, seed)
+        self._tally = Tally(dataset, report)
+        self._batch, self._process_index, self._processes = batch, process_index, processes
+        self._workers = workers
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Name -> reason of every file that this process could not use."""
+        return self._tally.skipped
+
+    def __iter__(self) -> Iterator[Batch]:
+        slices = _Slices(self.position, self._batch, self._process_index, self._processes)
+        fetching = torch_data.DataLoader(
+            self._reader,
+            sampler=slices,
+            batch_size=None,
+            num_workers=self._workers,
+            generator=torch.Generator(),  # its own: the run's random state stays as it is
+        )
+        for fetched in fetching:
+            for index in fetched.indices:
+                self._tally.good(index)
+            for skip in fetched.skips:
+                self._tally.skip(skip)
+            if fetched.exhausted:
+                raise DataError(self._tally.complaint())
+            self.position += self._batch * self._processes
+            yield collate(fetched.samples)

@@ -1,0 +1,78 @@
+"""One position of a run -> its sample, or the reason why there is none; and the count of what was skipped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from .errors import DataError, UnreadableMedia
+from .randomness import generator_for
+from .sample import Dataset, Sample
+
+Report = Callable[[str], None]
+_FEW = 64  # files to try before a bad share can stop a run
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A file that cannot be used, and why."""
+
+    index: int
+    reason: str
+
+
+def read(dataset: Dataset, index: int, seed: int, position: int) -> Sample | Skip:
+    """Sample `index` for `position`; chance (where a clip begins) depends on seed and position only."""
+    try:
+        sample = dataset.load(index, generator_for(seed, "sample", position))
+    except UnreadableMedia as trouble:
+        return Skip(index, str(trouble))
+    return replace(sample, position=position)
+
+
+def log_line(line: str) -> None:
+    """The report where none is given: a warning in the log."""
+    logging.getLogger("training.data").warning("%s", line)
+
+
+class Tally:
+    """Which files were readable. Reports each unreadable one once; raises when it is most of the data."""
+
+    def __init__(self, dataset: Dataset, report: Report = log_line) -> None:
+        self.skipped: dict[str, str] = {}  # name -> reason
+        self._dataset, self._report = dataset, report
+        self._state = bytearray(len(dataset))  # 0 not seen, 1 readable, 2 not
+        self._good = self._bad = 0
+
+    def good(self, index: int) -> None:
+        """Count a sample that was read."""
+        if not self._state[index]:
+            self._state[index] = 1
+            self._good += 1
+
+    def skip(self, skip: Skip) -> None:
+        """Count a file that was skipped. Raises DataError: more than half of the data, or three quarters of
+        the first 64 files and more, cannot be read."""
+        before, self._state[skip.index] = self._state[skip.index], 2
+        if before == 2:
+            return
+        self._good -= before  # a file that is cut off may be readable up to there
+        self._bad += 1
+        name = self._dataset.name(skip.index)
+        self.skipped[name] = skip.reason
+        self._report(f"skipped {name}: {skip.reason}")
+        tried = self._good + self._bad
+        if 2 * self._bad > len(self._state) or (tried >= _FEW and 4 * self._bad > 3 * tried):
+            raise DataError(self.complaint())
+
+    def complaint(self) -> str:
+        """What is wrong with this data, with the first reasons."""
+        first = [f"  {name}: {reason}" for name, reason in list(self.skipped.items())[:5]]
+        return "\n".join(
+            [
+                f"got {self._bad} unreadable of {self._good + self._bad} tried, {len(self._state)} in "
+                "all; expected at least half to be readable: check the data. The first reasons:",
+                *first,
+            ]
+        )
