@@ -140,7 +140,7 @@ def _counted(
 
 
 def _sound(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Decoded frames. Raises UnreadableMedia for one that the decoder calls damaged or that is absurdly large."""
+    """Decoded frames. Raises UnreadableMedia for one that the decoder calls damaged or that is too large."""
     for frame in container.decode(stream):
         if frame.is_corrupt:
             raise UnreadableMedia(f"broken: the frame at {frame.time} s is damaged")
