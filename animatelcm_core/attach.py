@@ -11,12 +11,13 @@ Both layouts are known by their attributes, not by class: ComfyUI's (`input_bloc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from torch import Tensor, nn
 
-from .motion_module import TemporalModule
+Temporal = Callable[[Tensor, int, float], Tensor]
+"""A temporal module, or anything that is called as one: features ((b f), c, h, w), frames, strength."""
 
 
 class AttachError(ValueError):
@@ -102,7 +103,7 @@ def check_fit(unet: nn.Module, names: Mapping[str, int]) -> dict[str, str]:
 
 @contextmanager
 def attached(
-    unet: nn.Module, modules: Mapping[str, TemporalModule], frames: int, strength: float = 1.0
+    unet: nn.Module, modules: Mapping[str, Temporal], frames: int, strength: float = 1.0
 ) -> Iterator[None]:
     """Run `unet` as a video UNet inside this context; outside it nothing is left behind.
 
@@ -111,7 +112,7 @@ def attached(
     """
     sites = motion_sites(unet)
 
-    def hook_for(module: TemporalModule):
+    def hook_for(module: Temporal):
         def hook(_layer: nn.Module, _args: object, output: Tensor | tuple[Tensor, ...]):
             x = output[0] if isinstance(output, tuple) else output
             if x.shape[0] % frames:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor, nn
 
 UNET, VAE, TEXT = "model.diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."
@@ -81,12 +82,21 @@ def renamed(part: Callable[[dict[str, Tensor]], dict[str, Tensor]], model: nn.Mo
 
 
 def load_part(
-    part: Callable[[dict[str, Tensor]], dict[str, Tensor]], model: nn.Module, file: Mapping[str, Tensor]
+    part: Callable[[dict[str, Tensor]], dict[str, Tensor]],
+    model: nn.Module,
+    file: Mapping[str, Tensor],
+    dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Fill `model` from a single-file checkpoint's tensors. Raises KeyError for one that is missing."""
+    """Give `model`, which may be on the meta device, copies of a single-file checkpoint's tensors.
+
+    Raises KeyError for one that is missing, RuntimeError for one of another size.
+    """
     state = model.state_dict()
-    values = {own: file[name].reshape(state[own].shape) for name, own in renamed(part, model).items()}
-    model.load_state_dict(values)
+    values = {
+        own: file[name].reshape(state[own].shape).to(dtype, copy=True)
+        for name, own in renamed(part, model).items()
+    }
+    model.load_state_dict(values, assign=True)
 
 
 def unet_tensors(state: Mapping[str, Tensor], layers: int = 2) -> dict[str, Tensor]:

@@ -1,0 +1,63 @@
+"""A tiny cached data set and configs on the small world's shipped files: training in seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from training.base import load_base
+from training.commands.train import build_stage
+from training.config import STAGES, BaseConfig, RunConfig, deep_merge
+from training.data import CacheMeta, CacheWriter, open_dataset
+from training.engine import Trainer
+
+DEMO = Path(__file__).resolve().parents[2] / "demo"
+CHECKPOINT, MOTION = DEMO / "shapes_sd.safetensors", DEMO / "shapes_motion.safetensors"
+CAPTIONS = ("a red fish swimming left", "a blue crab sleeping", "a green star swimming up")
+
+
+def write_cache(folder: Path, frames: int, samples: int = 12) -> Path:
+    """Random latents of 4x4 with real captions; the same on every call."""
+    base = load_base(BaseConfig(variant="shapes", checkpoint=CHECKPOINT))
+    generator = torch.Generator().manual_seed(3)
+    meta = CacheMeta(frames=frames, height=32, width=32)
+    null = base.encode_text([""])[0]
+    with CacheWriter(folder, fingerprint=base.fingerprint, meta=meta, null_context=null) as writer:
+        for i in range(samples):
+            caption = CAPTIONS[i % len(CAPTIONS)]
+            latents = torch.randn(frames, 4, 4, 4, generator=generator)
+            writer.add(caption, latents, base.encode_text([caption])[0])
+    return folder
+
+
+def config_of(stage: str, folder: Path, **changes: Any) -> RunConfig:
+    """A run of a few steps in `folder`, on `folder/data-<stage>`."""
+    data = folder / f"data-{stage}"
+    if not data.exists():
+        write_cache(data, frames=1 if stage == "image" else 3)
+    values: dict[str, Any] = {
+        "name": f"tiny_{stage}",
+        "out": folder / "run",
+        "steps": 4,
+        "base": {"variant": "shapes", "checkpoint": CHECKPOINT},
+        "data": {"kind": "cached", "path": data},
+        "lora": {"rank": 4, "alpha": 4},
+        "optim": {"rate": 1e-3, "warmup": 0},
+        "batch": {"size": 2},
+        "save_every": 2,
+        "log_every": 1,
+    }
+    if stage == "video":
+        values["base"]["motion"] = MOTION
+        values["base"]["lora"] = folder / "lora.safetensors"
+    return STAGES[stage].model_validate(deep_merge(values, changes))
+
+
+def trainer_of(config: RunConfig) -> Trainer:
+    accelerator = Accelerator(cpu=True)
+    config.out.mkdir(parents=True, exist_ok=True)
+    stage = build_stage(config, accelerator)
+    return Trainer(config, stage, open_dataset(config.data, stage.base.fingerprint), accelerator)

@@ -1,0 +1,30 @@
+"""`python -m training COMMAND`: everything that trains, from a shell. `COMMAND --help` tells its options.
+
+encode   videos or pictures -> cached latents and text, for `data: {kind: cached}`
+image    stage one: the LCM LoRA
+video    stage two: the motion weights
+export   a checkpoint of a run -> files for ComfyUI; other motion files -> .safetensors
+bench    speed, memory and share of peak arithmetic of one training step
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+COMMANDS = ("encode", "image", "video", "export", "bench")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] not in COMMANDS:
+        print(__doc__)
+        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
+    command = importlib.import_module(
+        f".commands.{'train' if arguments[0] in ('image', 'video') else arguments[0]}", __package__
+    )
+    return command.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""What commands share: options that name a config, and plain errors."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from animatelcm_core.formats import FormatError
+
+from ..config import ConfigError, RunConfig
+from ..data.errors import DataError, UnreadableMedia
+from ..engine import Interrupted
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+STOPPED = 3  # exit code of a run that was asked to stop and can go on
+
+
+def config_path(name: str) -> Path:
+    """A path, or the name of one of the pack's own configs, such as `sd15_video`."""
+    path = Path(name)
+    return path if path.suffix else CONFIGS / f"{name}.yaml"
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", required=True, help="a YAML file, or a name: " + ", ".join(names()))
+    parser.add_argument(
+        "--set",
+        dest="changes",
+        action="append",
+        default=[],
+        metavar="a.b=c",
+        help="change a value; repeatable",
+    )
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml") if not path.stem.startswith("accelerate"))
+
+
+def as_yaml(config: RunConfig) -> str:
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def guarded(run: Callable[[], int]) -> int:
+    """Errors that a person can act on end as one message, without a traceback."""
+    try:
+        return run()
+    except Interrupted as stop:
+        print(stop)
+        return STOPPED
+    except (ConfigError, FormatError, DataError, UnreadableMedia, FloatingPointError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1

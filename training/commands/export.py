@@ -1,0 +1,81 @@
+"""`export`: a run's newest checkpoint as files for ComfyUI, or any motion file as .safetensors.
+
+python -m training export --run runs/shapes_video --to models
+python -m training export --convert v3_sd15_mm.ckpt --to v3_sd15_mm.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from animatelcm_core.formats import convert_motion
+
+from .. import checkpoint
+from ..base import MOTION_SIZES
+from ..config import STAGES, ConfigError, RunConfig, fingerprint, parse
+from ..export import kohya_tensors, save_lora, save_motion_adapter, save_motion_weights
+from .common import guarded
+
+
+def export_run(run: Path, to: Path, online: bool = False, diffusers: bool = False) -> list[Path]:
+    """Write what the newest checkpoint of `run` holds into the folder `to`.
+
+    online: the weights as they are instead of their moving average; diffusers: a MotionAdapter as well.
+    """
+    folders = checkpoint.found(run)
+    if not folders:
+        raise ConfigError(f"got {run}; expected the folder of a run with checkpoints in it")
+    values = parse(run / "config.yaml")
+    config = STAGES[str(values.get("stage"))].model_validate(values)
+    state = checkpoint.load(folders[-1])
+    weights = state.online if online or not state.average else state.average
+    about = metadata(config, state.step)
+    lora = {k.removeprefix("lora."): v for k, v in weights.items() if ".lora_" in k}
+    motion = {k: v for k, v in weights.items() if ".lora_" not in k}
+    written = []
+    if lora:
+        name = f"{config.name}_lora" if motion else config.name
+        kohya = kohya_tensors(lora, config.lora.alpha)
+        written.append(save_lora(to / f"{name}.safetensors", kohya, about))
+    if motion:
+        sizes = MOTION_SIZES[config.base.variant]
+        written.append(save_motion_weights(to / f"{config.name}.safetensors", motion, sizes, about))
+        if diffusers:
+            written.append(save_motion_adapter(to / f"{config.name}_diffusers.safetensors", motion, about))
+    return written
+
+
+def metadata(config: RunConfig, step: int) -> dict[str, str]:
+    """Where a file comes from."""
+    return {
+        "animatelcm.stage": str(getattr(config, "stage", "")),
+        "animatelcm.base": config.base.checkpoint.name,
+        "animatelcm.steps": str(step),
+        "animatelcm.config": fingerprint(config),
+        "modelspec.title": config.name,
+    }
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m training export", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--run", type=Path, help="folder of a run")
+    source.add_argument("--convert", type=Path, help="a motion file of any layout")
+    parser.add_argument("--to", type=Path, required=True, help="folder, or with --convert the new file")
+    parser.add_argument("--online", action="store_true", help="the last weights, not their moving average")
+    parser.add_argument("--diffusers", action="store_true", help="write a MotionAdapter as well")
+    options = parser.parse_args(arguments[1:])
+
+    def run() -> int:
+        if options.convert is not None:
+            file = convert_motion(options.convert, options.to)
+            print(f"wrote {options.to}: {file.description}")
+            return 0
+        for path in export_run(options.run, options.to, options.online, options.diffusers):
+            print(f"wrote {path}")
+        return 0
+
+    return guarded(run)

@@ -1,0 +1,71 @@
+"""`image` and `video`: run one stage. The same command resumes a run that was cut.
+
+python -m training image --config shapes_image
+accelerate launch --config_file training/configs/accelerate_8gpu.yaml -m training video --config sd15_video
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from ..base import load_base
+from ..config import ConfigError, ImageConfig, RunConfig, VideoConfig, read_config
+from ..data import open_dataset
+from ..engine import Trainer
+from ..stages.distil import Distillation
+from ..stages.image import ImageStage
+from ..stages.video import VideoStage
+from .common import add_config_options, as_yaml, config_path, guarded
+from .export import export_run
+
+
+def build_stage(config: RunConfig, accelerator: Accelerator) -> Distillation:
+    """The stage of `config` on the accelerator's device. Raises ConfigError, FormatError."""
+    if config.base.dtype == "bfloat16" and accelerator.mixed_precision != "bf16":
+        raise ConfigError(
+            f"got base.dtype bfloat16 with mixed precision {accelerator.mixed_precision}; expected bf16: "
+            "what is trained stays float32. Start with `accelerate launch --mixed_precision bf16`."
+        )
+    base = load_base(config.base).to(accelerator.device)
+    if isinstance(config, VideoConfig):
+        return VideoStage(config, base)
+    assert isinstance(config, ImageConfig)
+    return ImageStage(config, base)
+
+
+def train(config: RunConfig) -> Trainer:
+    """Run to the end and export. Raises Interrupted when asked to stop."""
+    accelerator = Accelerator(gradient_accumulation_steps=1)  # the trainer accumulates itself
+    set_seed(config.seed)
+    if accelerator.is_main_process:
+        config.out.mkdir(parents=True, exist_ok=True)
+        (config.out / "config.yaml").write_text(as_yaml(config), encoding="utf-8")
+    stage = build_stage(config, accelerator)
+    trainer = Trainer(config, stage, open_dataset(config.data, stage.base.fingerprint), accelerator)
+    trainer.run()
+    if accelerator.is_main_process:
+        for path in export_run(config.out, config.out / "export"):
+            print(f"wrote {path}")
+    return trainer
+
+
+def main(arguments: list[str]) -> int:
+    stage, *rest = arguments
+    parser = argparse.ArgumentParser(
+        prog=f"python -m training {stage}", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_config_options(parser)
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved config and stop")
+    options = parser.parse_args(rest)
+
+    def run() -> int:
+        config = read_config(stage, config_path(options.config), options.changes)
+        print(as_yaml(config))
+        if not options.dry_run:
+            train(config)
+        return 0
+
+    return guarded(run)

@@ -1,0 +1,285 @@
+"""What a run is: one YAML file, checked before anything is loaded. Unknown keys are refused.
+
+    stage: image | video        which part of decoupled consistency learning (paper 4.1)
+    base:                       the network that is distilled, by local files
+    data:                       where samples come from (training/data/config.py)
+    solver, loss, lora, optim   the method; symbols as in animatelcm_core/solver.py
+
+`python -m training video --config FILE --set optim.rate=1e-5 --dry-run` prints the resolved run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from animatelcm_core.schedule import Schedule
+from animatelcm_core.solver import Solver
+
+from .data.config import DataConfig
+
+
+class ConfigError(ValueError):
+    """A run that cannot be: got, expected, what to do."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _is_file(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"got {path}; expected an existing file")
+    return path
+
+
+LocalFile = Annotated[Path, AfterValidator(_is_file)]
+
+
+class BaseConfig(Section):
+    """The frozen network. Every path is local: nothing is downloaded.
+
+    variant: `sd15`, or `shapes` for the small world. checkpoint: single-file Stable Diffusion (.safetensors).
+    motion: the teacher's motion weights, in any layout the pack reads.
+    lora: the image stage's LoRA in kohya names; stage video needs it unless its arm trains one.
+    tokenizer: folder with vocab.json and merges.txt, as ComfyUI's comfy/sd1_tokenizer; none for `shapes`.
+    dtype: of the frozen weights.
+    """
+
+    variant: Literal["sd15", "shapes"] = "sd15"
+    checkpoint: LocalFile
+    motion: LocalFile | None = None
+    lora: LocalFile | None = None
+    tokenizer: Path | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+class SolverConfig(Section):
+    """The teacher's steps. guidance: range of the cfg scale 1 + w, drawn anew for every clip."""
+
+    steps: int = Field(default=50, ge=1, le=1000)
+    beta: Literal["linear", "scaled_linear"] = "linear"
+    beta_end: float = Field(default=0.012, gt=0.00085, lt=1)
+    guidance: tuple[float, float] = (5.0, 8.0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SolverConfig:
+        if not 1 <= self.guidance[0] <= self.guidance[1]:
+            raise ValueError(f"got guidance {self.guidance}; expected 1 <= low <= high")
+        self.build()
+        return self
+
+    def build(self) -> Solver:
+        return Solver(Schedule(self.beta, self.beta_end, original_steps=1000), self.steps)
+
+
+class LossConfig(Section):
+    """d = pseudo-Huber with constant huber_c; lambda_n = (1 - delta n / N)^gamma."""
+
+    huber_c: float = Field(default=0.001, gt=0)
+    delta: float = Field(default=0.66, ge=0, le=1)
+    gamma: float = Field(default=1.0, ge=0)
+
+
+class LoraConfig(Section):
+    """alpha over rank scales the LoRA: 8 over 64 is the released files' 1/8."""
+
+    rank: int = Field(default=64, ge=1)
+    alpha: float = Field(default=8.0, gt=0)
+
+
+class OptimConfig(Section):
+    """AdamW. rate: peak learning rate after `warmup` steps; schedule: what follows."""
+
+    rate: float = Field(default=1e-5, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(default=1e-3, ge=0)
+    warmup: int = Field(default=500, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+
+
+class BatchConfig(Section):
+    """size: samples a process takes at once; accumulate: how many times before an optimizer step."""
+
+    size: int = Field(default=1, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    workers: int = Field(default=0, ge=0)
+
+
+class SampleConfig(Section):
+    """Grids that show how training goes: the same prompts and noise every time. No prompts, no grids."""
+
+    prompts: tuple[str, ...] = ()
+    steps: tuple[int, ...] = (1, 2, 4, 8)
+    every: int = Field(default=500, ge=1)
+    frames: int = Field(default=16, ge=1)
+    size: tuple[int, int] = (512, 512)
+    seed: int = 0
+
+
+class RunConfig(Section):
+    """What both stages share.
+
+    Relative paths are taken from where the command is started.
+
+    mu: rate of the target's moving average. average: rate of the moving average of the online weights that is
+    exported instead of them; 0 exports them as they are.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    out: Path
+    seed: int = Field(default=0, ge=0)
+    steps: int = Field(ge=1)
+    base: BaseConfig
+    data: DataConfig
+    solver: SolverConfig = SolverConfig()
+    loss: LossConfig = LossConfig()
+    lora: LoraConfig = LoraConfig()
+    optim: OptimConfig = OptimConfig()
+    batch: BatchConfig = BatchConfig()
+    samples: SampleConfig = SampleConfig()
+    mu: float = Field(default=0.95, ge=0, lt=1)
+    average: float = Field(default=0.0, ge=0, lt=1)
+    gradient_checkpointing: bool = False
+    save_every: int = Field(default=500, ge=1)
+    keep: int = Field(default=3, ge=1)
+    log_every: int = Field(default=10, ge=1)
+
+    @model_validator(mode="after")
+    def _prompts_fit(self) -> RunConfig:
+        if self.samples.prompts and any(value % 8 for value in self.samples.size):
+            raise ValueError(f"got samples.size {self.samples.size}; expected multiples of 8 pixels")
+        return self
+
+
+class ImageConfig(RunConfig):
+    """Stage one: the LCM LoRA. mu 0 takes the online network itself as target, as the LCM LoRA had it."""
+
+    stage: Literal["image"] = "image"
+    mu: float = Field(default=0.0, ge=0, lt=1)
+
+
+class VideoConfig(RunConfig):
+    """Stage two: the motion weights.
+
+    arm, the paper's ablation (5.2): `paper` inserts the LoRA in the online model only, the target grows it by
+    its moving average; `without_init` has it in both from the start; `without_decouple` starts a new LoRA and
+    trains it with the motion weights.
+    temporal_init: `teacher` starts from the teacher's motion weights, `zero` from none.
+    """
+
+    stage: Literal["video"] = "video"
+    arm: Literal["paper", "without_init", "without_decouple"] = "paper"
+    temporal_init: Literal["teacher", "zero"] = "teacher"
+
+    @model_validator(mode="after")
+    def _has_its_files(self) -> VideoConfig:
+        if self.base.motion is None:
+            raise ValueError(
+                "got no base.motion; expected the teacher's motion weights (AnimateDiff v2 or v3)"
+            )
+        if self.base.lora is None and self.arm != "without_decouple":
+            raise ValueError(f"got no base.lora; expected the image stage's LoRA for arm {self.arm}")
+        return self
+
+
+STAGES: dict[str, type[RunConfig]] = {"image": ImageConfig, "video": VideoConfig}
+
+
+def read_config(stage: str, path: Path, changes: list[str] | None = None) -> RunConfig:
+    """The run of `stage` that `path` describes. Raises ConfigError, also for a config of another stage."""
+    config = parse_run(path, changes)
+    if config.stage != stage:  # type: ignore[attr-defined]
+        raise ConfigError(f"got {path} for stage {config.stage}; expected one for {stage}")  # type: ignore[attr-defined]
+    return config
+
+
+def parse_run(path: Path, changes: list[str] | None = None) -> RunConfig:
+    """The run that `path` describes, with `a.b=c` changes (values are YAML).
+
+    `extends: NAME` in the file starts from another file of its folder. Raises ConfigError, a line a mistake.
+    """
+    values = _merged(path, path.parent, ())
+    for change in changes or []:
+        _apply(values, change)
+    stage = values.get("stage")
+    if stage not in STAGES:
+        raise ConfigError(f"got stage {stage} in {path}; expected {' or '.join(STAGES)}")
+    try:
+        return STAGES[stage].model_validate(values)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors()]
+        raise ConfigError(f"got {path}; expected a valid config:\n  " + "\n  ".join(lines)) from None
+
+
+def parse(path: Path) -> dict[str, Any]:
+    """A YAML file as a dict. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"got {path}; expected a readable text file ({error})") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"got {path}; expected valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"got {path}; expected keys and values, such as `stage: video`")
+    return values
+
+
+def _merged(path: Path, root: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    values = parse(path)
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    source = (path.parent / str(parent)).resolve()
+    if source in seen or not source.is_relative_to(root.resolve()):
+        raise ConfigError(f"got extends: {parent} in {path}; expected another file of the same folder")
+    return deep_merge(_merged(source, root, (*seen, source)), values)
+
+
+def deep_merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` on `base`; sections merge key by key, a section with another `kind` replaces the whole."""
+    out = dict(base)
+    for key, value in over.items():
+        mine = out.get(key)
+        if isinstance(mine, dict) and isinstance(value, dict):
+            same = value.get("kind", mine.get("kind")) == mine.get("kind")
+            value = deep_merge(mine, value) if same else value
+        out[key] = value
+    return out
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
+    name, equals, text = change.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"got --set {change}; expected a.b=value")
+    *sections, last = name.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"got --set {change}; {section} is a value, not a section")
+    value = yaml.safe_load(text)
+    values[last] = _number(value) if isinstance(value, str) else value
+
+
+def _number(text: str) -> str | float:
+    """YAML takes 1e-5 for a word; people mean the number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def fingerprint(config: RunConfig) -> str:
+    """16 hex digits of everything that changes what is learned; not of where it is written or logged."""
+    kept = config.model_dump(
+        mode="json", exclude={"out", "name", "save_every", "keep", "log_every", "samples", "steps"}
+    )
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,260 @@
+"""The loop around a stage: batches, updates, checkpoints, log. Runs the same on one process or many.
+
+A run that was cut goes on from its newest checkpoint in `out` and ends with the weights it would have had:
+what is random about a sample depends on its position in the data alone (stages/distil.py, data/loader.py).
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from . import checkpoint
+from .config import ConfigError, OptimConfig, RunConfig, fingerprint
+from .data.loader import Loader
+from .data.sample import Batch
+from .ema import follow
+from .metrics import Gathered, Log
+from .samples import SampleGrids
+from .stages.distil import Distillation
+
+BAD_UPDATES = 5  # in a row before a run gives up
+
+
+class Interrupted(Exception):
+    """The run was asked to stop; everything is saved."""
+
+
+def rate_at(optim: OptimConfig, step: int, steps: int) -> float:
+    """Learning rate of update `step` (0-based): linear warm-up, then constant, or a cosine to a 20th."""
+    if step < optim.warmup:
+        return optim.rate * (step + 1) / optim.warmup
+    if optim.schedule == "constant":
+        return optim.rate
+    progress = (step - optim.warmup) / max(1, steps - optim.warmup)
+    return optim.rate * (0.05 + 0.95 * (1 + torch.cos(torch.tensor(torch.pi * progress)).item()) / 2)
+
+
+class Trainer:
+    """One run. `accelerator` brings devices, precision and processes."""
+
+    def __init__(self, config: RunConfig, stage: Distillation, dataset: Any, accelerator: Accelerator):
+        self.config, self.stage, self.accelerator = config, stage, accelerator
+        self.params = stage.trainable()
+        self.optimizer = torch.optim.AdamW(
+            self.params.values(),
+            lr=config.optim.rate,
+            betas=config.optim.betas,
+            weight_decay=config.optim.weight_decay,
+            fused=True,
+        )
+        self.average = {k: p.detach().clone() for k, p in self.params.items()} if config.average else {}
+        self.step, self.bad, self.tflop = 0, 0, 0.0
+        self.fingerprint = fingerprint(config)
+        position = self._resume()
+        self.loader = Loader(
+            dataset,
+            seed=config.seed,
+            batch=config.batch.size,
+            process_index=accelerator.process_index,
+            processes=accelerator.num_processes,
+            start=position,
+            workers=config.batch.workers,
+        )
+        stage.online = accelerator.prepare_model(stage.network)
+        self.stop = False
+
+    # Saving and resuming.
+
+    def _resume(self) -> int:
+        """Load the newest checkpoint of `out`, if there is one. Returns the position in the data."""
+        folders = checkpoint.found(self.config.out)
+        if not folders:
+            return 0
+        state = checkpoint.load(folders[-1])
+        if state.fingerprint != self.fingerprint:
+            raise ConfigError(
+                f"got a config other than that of {folders[-1]}; expected the same base, data and method. "
+                "Use another `out`, or the config that is saved beside the checkpoints."
+            )
+        with torch.no_grad():
+            for name, parameter in self.params.items():
+                parameter.copy_(state.online[name])
+            for name, value in self.average.items():
+                value.copy_(state.average[name])
+        self.stage.load_extra(state.extra)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.step = state.step
+        self.tflop = state.counters["tflop_per_step"]
+        return int(state.counters["position"])
+
+    def save(self) -> Path | None:
+        """Write a checkpoint; every process calls it, the main one writes."""
+        if not self.accelerator.is_main_process:
+            return None
+        return checkpoint.save(
+            self.config.out,
+            checkpoint.State(
+                self.step,
+                {k: p.detach() for k, p in self.params.items()},
+                self.average,
+                self.stage.extra_state(),
+                self.optimizer.state_dict(),
+                self.fingerprint,
+                {"position": self.loader.position, "tflop_per_step": self.tflop},
+            ),
+            self.config.keep,
+        )
+
+    # The loop.
+
+    def run(self) -> None:
+        """Train to `config.steps`. Raises Interrupted after a SIGTERM or Ctrl-C, with everything saved."""
+        c = self.config
+        log = Log(c.out, self.step, c.steps) if self.accelerator.is_main_process else None
+        grids = SampleGrids(c, self.stage, self.accelerator)
+        gathered, waited, since = Gathered(c.solver.steps), 0.0, time.monotonic()
+        batches = iter(self.loader)
+        try:
+            with self._listening():
+                while self.step < c.steps:
+                    waited += self._update(batches, gathered)
+                    if log is not None:
+                        log.advance()
+                    if self.step % c.log_every == 0 or self.step == c.steps:
+                        row = self._row(gathered, waited, time.monotonic() - since)
+                        gathered, waited, since = Gathered(c.solver.steps), 0.0, time.monotonic()
+                        if log is not None:
+                            log.write(self.step, row)
+                    stop = self._asked_to_stop()
+                    if self.step % c.save_every == 0 or self.step == c.steps or stop:
+                        self.save()
+                    if self.step % c.samples.every == 0 or self.step == c.steps:
+                        grids.write(self.step)
+                    if stop:
+                        raise Interrupted(
+                            f"stopped at step {self.step} of {c.steps}; the same command goes on"
+                        )
+        finally:
+            if log is not None:
+                log.close()
+
+    def _update(self, batches: Iterator[Batch], gathered: Gathered) -> float:
+        """One optimizer step of `accumulate` micro-batches. Returns seconds spent waiting for data."""
+        c, waited = self.config, 0.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate_at(c.optim, self.step, c.steps)
+        self.optimizer.zero_grad(set_to_none=True)
+        for i in range(c.batch.accumulate):
+            began = time.monotonic()
+            batch = next(batches)
+            waited += time.monotonic() - began
+            last = i == c.batch.accumulate - 1
+            with _maybe_no_sync(self.accelerator, self.stage.online, not last):
+                if not self.tflop:
+                    self.tflop = self._count(batch)
+                gathered.add(self._micro(batch))
+        norm = self.accelerator.clip_grad_norm_(self.params.values(), c.optim.clip)
+        # Gradients are averaged by now: the norm is the same in every process.
+        gathered.norm = float(norm)  # type: ignore[arg-type]
+        if self._usable(gathered.norm):
+            self.optimizer.step()
+            self._follow()
+        self.step += 1
+        return waited
+
+    def _micro(self, batch: Batch) -> dict[str, Tensor]:
+        def backward(loss: Tensor) -> None:
+            self.accelerator.backward(loss / self.config.batch.accumulate)
+
+        return self.stage.step(batch, backward, lambda: self.accelerator.autocast())
+
+    def _follow(self) -> None:
+        self.stage.after_update()
+        if self.average:
+            rate = min(self.config.average, (1 + self.step) / (10 + self.step))
+            follow(self.average.values(), self.params.values(), rate)
+
+    def _usable(self, norm: float) -> bool:
+        """False for an update that is not finite: it is left out. Several in a row end the run."""
+        if norm == norm and norm != float("inf"):
+            self.bad = 0
+            return True
+        self.bad += 1
+        if self.bad >= BAD_UPDATES:
+            raise FloatingPointError(
+                f"got {self.bad} updates in a row that are not finite, the last at {self.step}; "
+                f"expected finite gradients. The checkpoints in {self.config.out} are good: lower optim.rate "
+                "or look at the data."
+            )
+        return False
+
+    # Helpers.
+
+    def _count(self, batch: Batch) -> float:
+        """Counted arithmetic of one optimizer step of all processes, in TFLOP. Changes nothing."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with FlopCounterMode(display=False) as counter:
+            self._micro(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        return (
+            counter.get_total_flops() * self.config.batch.accumulate * self.accelerator.num_processes / 1e12
+        )
+
+    def _row(self, gathered: Gathered, waited: float, seconds: float) -> dict[str, float]:
+        c = self.config
+        steps = len(gathered.loss) / c.batch.accumulate
+        clips = len(gathered.loss) * c.batch.size * self.accelerator.num_processes
+        row = gathered.row()
+        row |= {
+            "norm": gathered.norm,
+            "rate": rate_at(c.optim, self.step - 1, c.steps),
+            "clips_per_second": clips / seconds,
+            "data_wait": waited / seconds,
+            "tflop": self.tflop * self.step,
+            "tflops_per_second": self.tflop * steps / seconds,
+        }
+        rho = getattr(self.stage, "rho", None)
+        return row if rho is None else {**row, "rho": rho}
+
+    def _asked_to_stop(self) -> bool:
+        """Whether any process got a signal."""
+        if self.accelerator.num_processes == 1:
+            return self.stop
+        flag = torch.tensor(float(self.stop), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(flag, "sum") > 0)  # type: ignore[operator]
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """SIGTERM and Ctrl-C ask for a stop after the current step; a second one ends at once."""
+
+        def ask(number: int, _frame: object) -> None:
+            if self.stop:
+                raise KeyboardInterrupt
+            self.stop = True
+
+        before = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _maybe_no_sync(accelerator: Accelerator, model: nn.Module, wanted: bool) -> Iterator[None]:
+    """Gradients are averaged over processes only with the last micro-batch of a step."""
+    if wanted:
+        with accelerator.no_sync(model):
+            yield
+    else:
+        yield

@@ -1,0 +1,85 @@
+"""What training makes, as files that artists load: fp16 safetensors; metadata say where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from animatelcm_core.config import MotionConfig
+from animatelcm_core.formats import HEADS_KEY, SCHEDULE_KEY, save_motion, write_safetensors
+
+from .lora_file import kohya_name
+
+_ADAPTER_NAMES = (  # published -> diffusers, in a temporal block
+    (".temporal_transformer.", "."),
+    ("attention_blocks.0.", "attn1."),
+    ("attention_blocks.1.", "attn2."),
+    ("ff_norm.", "norm3."),
+)
+
+
+def kohya_tensors(weights: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    """`<module>.lora_A` / `.lora_B` -> kohya's names with `.alpha`."""
+    out: dict[str, Tensor] = {}
+    for key, value in weights.items():
+        module, _, part = key.rpartition(".")
+        stem = kohya_name(module)
+        out[f"{stem}.{'lora_down' if part == 'lora_A' else 'lora_up'}.weight"] = value
+        out[f"{stem}.alpha"] = torch.tensor(float(alpha))
+    return out
+
+
+def save_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
+    """A LoRA in kohya's names with `.alpha`; the stock LoraLoader takes every key.
+
+    Without alpha a loader would take rank / alpha times the strength. Raises OSError; an older file stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rank = next(v.shape[0] for k, v in tensors.items() if k.endswith(".lora_down.weight"))
+    alpha = next(float(v) for k, v in tensors.items() if k.endswith(".alpha"))
+    about = {
+        "ss_network_module": "networks.lora",
+        "ss_network_dim": str(rank),
+        "ss_network_alpha": f"{alpha:g}",
+        "modelspec.architecture": "stable-diffusion-v1/lora",
+        **metadata,
+    }
+    write_safetensors(path, *_halves(tensors), about)
+    return path
+
+
+def save_motion_weights(
+    path: Path, tensors: Mapping[str, Tensor], config: MotionConfig, metadata: Mapping[str, str]
+) -> Path:
+    """Motion weights in the published layout, without position tables, as AnimateLCM's have none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {SCHEDULE_KEY: "text to video", **({} if config.heads == 8 else {HEADS_KEY: str(config.heads)})}
+    save_motion(path, tensors, {**about, **metadata}, torch.float16)
+    return path
+
+
+def adapter_name(name: str) -> str:
+    """Published name of a motion tensor -> diffusers' MotionAdapter name."""
+    for published, adapter in _ADAPTER_NAMES:
+        name = name.replace(published, adapter)
+    return name.replace("norms.0.", "norm1.").replace("norms.1.", "norm2.")
+
+
+def save_motion_adapter(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
+    """The same weights as diffusers' MotionAdapter names them.
+
+    diffusers normalises over all frames at once where the authors normalise each frame: clips whose
+    brightness changes come out different there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    renamed = {adapter_name(name): tensor for name, tensor in tensors.items()}
+    write_safetensors(path, *_halves(renamed), metadata)
+    return path
+
+
+def _halves(tensors: Mapping[str, Tensor]):
+    specs = {key: (torch.float16, tuple(value.shape)) for key, value in tensors.items()}
+    return specs, lambda key: tensors[key].detach().to("cpu", torch.float16).contiguous()
