@@ -20,9 +20,9 @@ from animatelcm_core.config import SHAPES
 from animatelcm_core.motion_module import MotionModel
 from animatelcm_core.schedule import SCHEDULES
 
+from ..samplers import ddim, unet_eps
 from . import judge, networks, stages, world
 from .loop import step_generator
-from .sample import ddim
 
 FLOORS = {
     "judge": {"all": 0.98},
@@ -95,7 +95,7 @@ def draw_samples(out: Path, clips: int, guidance: float, seed: int, motion: bool
         texts = stages.captions_of(part, step_generator(0, 0), empty=0.0, brief=0.0)
         context = networks.encode_text(image.text, texts)
         noise = torch.randn(len(part), frames, 4, 8, 8, generator=step_generator(seed, start))
-        latents = ddim(image.unet, blocks, noise, context, empty, schedule, 25, guidance)
+        latents = ddim(unet_eps(image.unet, blocks), noise, context, empty, schedule, 25, guidance)
         pictures.append(decode(vae, latents))
     return torch.cat(pictures), labels
 
