@@ -85,17 +85,24 @@ class SmallModel:
     motion: MotionModel
 
 
-def restore(folder: Path) -> SmallModel:
-    """The exported files back into the training side's classes."""
-    file = {key: value.float() for key, value in load_file(folder / "shapes_sd.safetensors").items()}
-    image, vae, motion = stages.ImageModel(), networks.vae(), MotionModel(SHAPES)
+def restore_checkpoint(path: Path) -> tuple[stages.ImageModel, AutoencoderKL]:
+    """Image model and VAE of a single-file checkpoint of the small world, in float32."""
+    file = {key: value.float() for key, value in load_file(path).items()}
+    image, vae = stages.ImageModel(), networks.vae()
     single_file.load_part(single_file.unet_tensors, image.unet, file)
     single_file.load_part(single_file.text_tensors, image.text, file)
     single_file.load_part(single_file.vae_tensors, vae, file)
-    motion.load_state_dict(load_file(folder / "shapes_motion.safetensors"))
-    for model in (image, vae, motion):
+    for model in (image, vae):
         model.eval().requires_grad_(False)
-    return SmallModel(image, vae, motion)
+    return image, vae
+
+
+def restore(folder: Path) -> SmallModel:
+    """The exported files back into the training side's classes."""
+    image, vae = restore_checkpoint(folder / "shapes_sd.safetensors")
+    motion = MotionModel(SHAPES)
+    motion.load_state_dict(load_file(folder / "shapes_motion.safetensors"))
+    return SmallModel(image, vae, motion.eval().requires_grad_(False))
 
 
 def export(out: Path, to: Path) -> None:

@@ -167,10 +167,39 @@ def _eyes(body: int, u: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return white, pupil, lid
 
 
-def draw(clips: Clips, frames: list[int] | None = None) -> Tensor:
-    """Pictures of the clips, (n, f, 3, 64, 64) float32 in 0..1; `frames` picks some of each clip."""
+@dataclass
+class Distances:
+    """Signed distances (n, f, 64, 64) in units of the body's size, negative inside.
+
+    u, v: place along and across the heading, y: downwards, in the same units; size: (n, 1, 1, 1) pixels.
+    """
+
+    shape: Tensor
+    white: Tensor
+    pupil: Tensor
+    lid: Tensor
+    u: Tensor
+    v: Tensor
+    y: Tensor
+    size: Tensor
+
+    def paint(
+        self, picture: Tensor, distance: Tensor, rgb: Tensor | float, strength: Tensor | float = 1.0
+    ) -> None:
+        """Cover `picture` (n, f, 3, 64, 64) in place where `distance` is negative, with smooth edges."""
+        alpha = ((0.5 - distance * self.size).clamp(0, 1) * strength)[:, :, None]
+        picture.mul_(1 - alpha).add_(alpha * rgb)
+
+    def paint_eyes(self, picture: Tensor, awake: Tensor) -> None:
+        """awake: (n, 1, 1, 1), 1 for open eyes and 0 for closed ones."""
+        self.paint(picture, self.white, 0.98, awake)
+        self.paint(picture, self.pupil, 0.05, awake)
+        self.paint(picture, self.lid, 0.05, 1 - awake)
+
+
+def distances(clips: Clips, frames: list[int] | None = None) -> Distances:
+    """Where the creature and its eyes are; `frames` picks some of each clip."""
     centre = clips.centre if frames is None else clips.centre[:, frames]
-    n, f = centre.shape[:2]
     grid = torch.arange(SIZE) + 0.5
     dx = grid[None, None, None, :] - centre[..., 0, None, None]
     dy = grid[None, None, :, None] - centre[..., 1, None, None]
@@ -178,10 +207,6 @@ def draw(clips: Clips, frames: list[int] | None = None) -> Tensor:
     hx, hy = (clips.heading[:, k, None, None, None] for k in (0, 1))
     u = (dx * hx + dy * hy) / size
     v = (dy * hx - dx * hy) / size
-    ramp = torch.linspace(0, 1, SIZE)[None, None, None, :, None]
-    top, bottom = (clips.background[:, k, None, :, None, None] for k in (0, 1))
-    picture = (top + (bottom - top) * ramp).expand(n, f, 3, SIZE, SIZE).clone()
-
     shape = torch.empty_like(u)
     white, pupil, lid = torch.empty_like(u), torch.empty_like(u), torch.empty_like(u)
     for index, distance in enumerate((_fish, _crab, _star)):
@@ -189,17 +214,19 @@ def draw(clips: Clips, frames: list[int] | None = None) -> Tensor:
         if mine.any():
             shape[mine] = distance(u[mine], v[mine])
             white[mine], pupil[mine], lid[mine] = _eyes(index, u[mine], v[mine])
+    return Distances(shape, white, pupil, lid, u, v, dy / size, size)
 
-    def paint(distance: Tensor, rgb: Tensor | float, strength: Tensor | float = 1.0) -> None:
-        alpha = ((0.5 - distance * size).clamp(0, 1) * strength)[:, :, None]
-        picture.mul_(1 - alpha).add_(alpha * rgb)
 
+def draw(clips: Clips, frames: list[int] | None = None) -> Tensor:
+    """Pictures of the clips, (n, f, 3, 64, 64) float32 in 0..1; `frames` picks some of each clip."""
+    at = distances(clips, frames)
+    n, f = at.shape.shape[:2]
+    ramp = torch.linspace(0, 1, SIZE)[None, None, None, :, None]
+    top, bottom = (clips.background[:, k, None, :, None, None] for k in (0, 1))
+    picture = (top + (bottom - top) * ramp).expand(n, f, 3, SIZE, SIZE).clone()
     rgb = clips.rgb[:, None, :, None, None]
-    paint(shape - 1.6 / size, rgb * 0.45)  # a darker outline of about a pixel and a half
-    light = (0.92 - 0.16 * (dy / size).clamp(-1, 1))[:, :, None]  # lit from above
-    paint(shape, (rgb * light * 1.08).clamp(0, 1))
-    awake = (clips.motion != 0).float()[:, None, None, None]
-    paint(white, 0.98, awake)
-    paint(pupil, 0.05, awake)
-    paint(lid, 0.05, 1 - awake)
+    at.paint(picture, at.shape - 1.6 / at.size, rgb * 0.45)  # a darker outline of about a pixel and a half
+    light = (0.92 - 0.16 * at.y.clamp(-1, 1))[:, :, None]  # lit from above
+    at.paint(picture, at.shape, (rgb * light * 1.08).clamp(0, 1))
+    at.paint_eyes(picture, (clips.motion != 0).float()[:, None, None, None])
     return picture

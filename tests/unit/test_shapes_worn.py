@@ -1,0 +1,77 @@
+"""Worn videos and the other style: different to look at, the same to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from training.shapes import judge, style, world, worn
+from training.shapes.loop import step_generator
+from training.shapes.measure import NAMES, asked_labels, measure
+from training.shapes.networks import WORDS
+
+KINDS: dict[str, Callable[[world.Clips], Tensor]] = {
+    "worn": lambda clips: worn.wear(world.draw(clips)),
+    "styled": style.draw,
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_judge_still_reads_them(kind: str) -> None:
+    labels = asked_labels(45)
+    clips = KINDS[kind](world.sample_clips(45, step_generator(94, 0), labels))
+    assert clips.shape == (45, world.FRAMES, 3, world.SIZE, world.SIZE)
+    assert 0 <= clips.min() < clips.max() <= 1
+    net = judge.load(Path(world.__file__).with_name("judge.safetensors"))
+    right = measure(clips, labels, net).right.float().mean(0)
+    assert all(share >= 0.95 for share in right.tolist()), dict(zip(NAMES, right.tolist(), strict=True))
+
+
+def test_worn_videos_are_deterministic() -> None:
+    a, b, other = (worn.sample(4, step_generator(95, step)) for step in (0, 0, 1))
+    assert torch.equal(a.pixels, b.pixels)
+    assert a.captions == b.captions
+    assert torch.equal(a.labels, b.labels)
+    assert not torch.equal(a.pixels, other.pixels)
+
+
+def test_half_of_the_captions_are_brief() -> None:
+    full = world.sample_clips(600, step_generator(96, 0)).captions()
+    texts = worn.captions(full, step_generator(96, 1))
+    short = [text for text in texts if len(text.split()) == 2]
+    assert 0.42 < len(short) / 600 < 0.58
+    assert set(short) == {f"a {body}" for body in world.BODIES}
+    assert all(text in (whole, worn.brief(whole)) for text, whole in zip(texts, full, strict=True))
+    assert all(word in WORDS for text in texts for word in text.split())
+
+
+def test_wear_blurs_and_marks_the_same_corner() -> None:
+    clips = world.draw(world.sample_clips(3, step_generator(97, 0)), [0, 9])
+    out = worn.wear(clips)
+    rows, columns = worn.corner()
+    mark = worn.watermark().bool()
+    assert mark[rows, columns].sum() == mark.sum() > 30
+    assert (out[..., mark] >= worn.OPACITY).all()
+    rest = ~torch.nn.functional.max_pool2d(mark.float()[None], 5, 1, 2)[0].bool()
+
+    def sharpness(x: Tensor) -> float:
+        inside = rest[1:] & rest[:-1]
+        return float(x.diff(dim=-2)[..., inside].square().mean())
+
+    assert sharpness(out) < 0.6 * sharpness(clips)
+    assert (out - clips)[..., rest].mean().abs() < 1e-2  # as bright as it was
+
+
+def test_style_keeps_place_and_colour_and_changes_the_rest() -> None:
+    clips = world.sample_clips(30, step_generator(98, 0), asked_labels(30))
+    plain, styled = world.draw(clips, [0, 8]), style.draw(clips, [0, 8])
+    apart = judge.read_colour_and_motion(plain)[2] - judge.read_colour_and_motion(styled)[2]
+    assert apart.norm(dim=-1).max() < 1.5  # pixels
+    assert torch.equal(styled, style.draw(clips)[:, [0, 8]])
+    black = (styled.amax(2) < 0.1).float().mean((1, 2, 3))
+    assert black.min() > 0.02  # the outline
+    assert (styled - plain).abs().mean() > 0.1

@@ -1,0 +1,135 @@
+"""Another style of the small world, and the fine-tune that makes a personal image model of it.
+
+    python -m training.shapes.style --out runs/personal
+
+Ink on paper: warm paper with ruled lines instead of water, a thick black outline, flat colour with darker
+bands across the body. Bodies, colours, motions and captions are the world's own. Only the UNet learns, on
+single frames, as personal checkpoints do; motion weights and LoRA never see the style.
+Writes `OUT/shapes_personal.safetensors`, laid out as demo/shapes_sd.safetensors.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from animatelcm_core.consistency import add_noise
+
+from .. import single_file
+from . import networks, stages, world
+from .export import restore_checkpoint
+from .loop import Recipe, step_generator, train
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = Recipe(steps=600, batch=48, rate=3e-4, ema=0.99, warmup=30, seed=7)
+FRAMES = 4800  # styled frames, encoded once
+OUTLINE = 3.0  # pixels
+BANDS = 5.0  # darker bands: radians a body's size
+PAPER = (0.93, 0.88, 0.78)
+
+
+def draw(clips: world.Clips, frames: list[int] | None = None) -> Tensor:
+    """Styled pictures of the clips, (n, f, 3, 64, 64) float32 in 0..1; `frames` picks some of each clip."""
+    at = world.distances(clips, frames)
+    n, f = at.shape.shape[:2]
+    picture = paper(clips)[:, None].expand(n, f, 3, world.SIZE, world.SIZE).clone()
+    rgb = clips.rgb[:, None, :, None, None]
+    at.paint(picture, at.shape - OUTLINE / at.size, 0.06)
+    band = (torch.cos(2 * BANDS * at.u) * at.size / 4).clamp(-1, 1)[:, :, None]
+    at.paint(picture, at.shape, rgb * (0.86 + 0.14 * band))
+    at.paint_eyes(picture, (clips.motion != 0).float()[:, None, None, None])
+    return picture
+
+
+def paper(clips: world.Clips) -> Tensor:
+    """(n, 3, 64, 64): paper as bright as the water was, at least half, with a ruled line every 8 pixels."""
+    bright = 0.72 + 0.28 * clips.background.mean((1, 2))[:, None, None, None]
+    lines = torch.ones(world.SIZE)
+    lines[3::8] = 0.86
+    return torch.tensor(PAPER)[None, :, None, None] * bright * lines[None, None, :, None]
+
+
+@torch.inference_mode()
+def styled_latents(vae: AutoencoderKL, frames: int, seed: int, batch: int = 48) -> tuple[Tensor, Tensor]:
+    """Latents (frames, 4, 8, 8) in model units, one frame each of new clips; labels (frames, 3)."""
+    latents, labels = [], []
+    for start in range(0, frames, batch):
+        generator = step_generator(seed, start)
+        clips = world.sample_clips(min(batch, frames - start), generator)
+        frame = int(torch.randint(world.FRAMES, (), generator=generator))
+        x = draw(clips, [frame])[:, 0] * 2 - 1
+        latents.append(networks.encode(vae, x) * networks.LATENT_SCALE)
+        labels.append(torch.stack([clips.body, clips.colour, clips.motion], dim=1))
+    return torch.cat(latents), torch.cat(labels)
+
+
+def fine_tune(base: Path, out: Path, recipe: Recipe = RECIPE, frames: int = FRAMES) -> Path:
+    """Train the UNet of the checkpoint `base` on styled frames; the path of the personal checkpoint.
+
+    Resumes from `out`. SD1.5's own schedule and min-SNR weights, as the image model was trained.
+    """
+    image, vae = restore_checkpoint(base)
+    latents, labels = cached_latents(vae, out, frames, recipe.seed)
+    alpha_bar = stages.IMAGE_SCHEDULE.alpha_bar()
+    unet = image.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    unet.train().requires_grad_(True)
+
+    def loss_of(generator: torch.Generator) -> Tensor:
+        pick = torch.randint(len(latents), (recipe.batch,), generator=generator)
+        noise = torch.randn(latents[pick].shape, generator=generator)
+        t = torch.randint(1000, (recipe.batch,), generator=generator)
+        with torch.no_grad():
+            context = networks.encode_text(image.text, stages.captions_of(labels[pick], generator))
+        x = add_noise(latents[pick], noise, alpha_bar[t]).contiguous(memory_format=torch.channels_last)
+        return stages.noise_loss(unet(x, t, context, return_dict=False)[0], noise, alpha_bar[t])
+
+    trained = train("personal", recipe, unet, loss_of, out)
+    return write(base, trained, out / "shapes_personal.safetensors")
+
+
+def cached_latents(vae: AutoencoderKL, out: Path, frames: int, seed: int) -> tuple[Tensor, Tensor]:
+    """`styled_latents`, kept in `out/styled.safetensors`. Another VAE needs another `out`."""
+    path = out / "styled.safetensors"
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        latents, labels = styled_latents(vae, frames, seed)
+        save_file({"latents": latents, "labels": labels}, path)
+    data = load_file(path)
+    return data["latents"], data["labels"]
+
+
+def write(base: Path, unet: dict[str, Tensor], path: Path) -> Path:
+    """The checkpoint `base` with another UNet (diffusers names -> tensors), fp16, metadata kept."""
+    with safe_open(base, framework="pt") as file:
+        metadata = dict(file.metadata() or {})
+    tensors = load_file(base)
+    for key, value in single_file.unet_tensors(unet).items():
+        tensors[key] = value.reshape(tensors[key].shape).to(tensors[key].dtype).contiguous()
+    save_file(tensors, path, metadata={**metadata, "modelspec.title": "AnimateLCM small world, ink on paper"})
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.shapes.style",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--base", type=Path, default=ROOT / "demo" / "shapes_sd.safetensors")
+    parser.add_argument("--out", type=Path, default=Path("runs/personal"))
+    parser.add_argument("--steps", type=int, default=RECIPE.steps)
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    recipe = Recipe(**{**vars(RECIPE), "steps": options.steps})
+    print("wrote", fine_tune(options.base, options.out, recipe).name)
+
+
+if __name__ == "__main__":
+    main()
