@@ -26,7 +26,11 @@ MOVES = 0.45  # pixels a frame; clips move 1.0 to 1.6 or not at all
 
 @dataclass
 class Reading:
-    """Indices per clip, -1: nothing was found. centre: (n, f, 2) pixels; rgb: (n, 3) mean of the body."""
+    """Indices per clip, -1: nothing was found. centre: (n, f, 2) pixels; rgb: (n, 3) mean of the body.
+
+    features: (n, 64), the network's mean over the frames. Of each frame: frames (n, f, 64) its features,
+    bodies (n, f, 3) what it thinks the body is.
+    """
 
     body: Tensor
     colour: Tensor
@@ -35,6 +39,8 @@ class Reading:
     velocity: Tensor
     rgb: Tensor
     features: Tensor
+    frames: Tensor
+    bodies: Tensor
 
     def right(self, labels: Tensor) -> dict[str, Tensor]:
         """labels: (n, 3) body, colour, motion -> which of them were read as such, and all three."""
@@ -111,9 +117,10 @@ def read(clips: Tensor, net: BodyNet) -> Reading:
     n, f = clips.shape[:2]
     colour, motion, centre, velocity, rgb = read_colour_and_motion(clips)
     features = torch.cat([net.features(part) for part in clips.flatten(0, 1).split(512)])
-    body = net.head(features).softmax(-1).view(n, f, -1).mean(1).argmax(-1)
-    body = torch.where(colour < 0, -1, body)
-    return Reading(body, colour, motion, centre, velocity, rgb, features.view(n, f, -1).mean(1))
+    bodies = net.head(features).softmax(-1).view(n, f, -1)
+    frames = features.view(n, f, -1)
+    body = torch.where(colour < 0, -1, bodies.mean(1).argmax(-1))
+    return Reading(body, colour, motion, centre, velocity, rgb, frames.mean(1), frames, bodies)
 
 
 def load(path: Path) -> BodyNet:

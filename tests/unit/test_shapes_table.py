@@ -1,0 +1,227 @@
+"""Table 1 and figure 5 of the small world: cells survive a cut; rows, claims, curves. No trained model."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from animatelcm_core.schedule import SCHEDULES
+from training.shapes import cells, figure, judge, pictures, table, world
+from training.shapes.arms import Arm, Files, Setting, sample
+from training.shapes.cells import Cell, fill, load_cell
+from training.shapes.loop import step_generator
+from training.shapes.measure import NAMES, Measured, Space, real_clips
+from training.shapes.results import Result, find, frechet_claims, result, row, teacher_claims
+
+CELL = Cell("animatelcm", "fake", Setting("lcm", 2), clips=30, seed=3)
+
+
+@pytest.fixture(scope="module")
+def net() -> judge.BodyNet:
+    torch.manual_seed(0)
+    return judge.BodyNet().eval()
+
+
+@pytest.fixture(scope="module")
+def space(net: judge.BodyNet) -> Space:
+    return Space(real_clips(30, 1, net).features)
+
+
+def fake(wrong: float = 0.0, fail_after: int = 10**9) -> Arm:
+    """Shows a real clip of every caption, but for a share `wrong` of grey ones; raises after some batches."""
+    asked: list[list[str]] = []
+
+    def encode(captions: list[str]) -> Tensor:
+        if captions != [""]:
+            if len(asked) >= fail_after:
+                raise KeyboardInterrupt
+            asked.append(captions)
+        return torch.zeros(len(captions), 1, 1)
+
+    def decode(latents: Tensor) -> Tensor:
+        texts, names = asked[-1], list(world.COLOURS)
+        words = [text.split() for text in texts]
+        labels = torch.tensor(
+            [
+                (
+                    world.BODIES.index(w[2]),
+                    names.index(w[1]),
+                    world.MOTIONS.index(w[4]) if len(w) > 4 else 0,
+                )
+                for w in words
+            ]
+        )
+        seed = int(latents.abs().sum() * 1000)
+        clips = world.draw(world.sample_clips(len(texts), step_generator(seed, 0), labels))
+        clips[: round(wrong * len(texts))] = 0.5
+        return clips
+
+    return Arm("fake", lambda x, t, c: 0.5 * x, SCHEDULES["text to video"], encode, decode)
+
+
+def test_noise_is_paired_between_settings() -> None:
+    seen: list[Tensor] = []
+    arm = replace(fake(), eps=lambda x, t, c: (seen.append(x.clone()), 0.5 * x)[1])
+    teacher = replace(arm, schedule=SCHEDULES["animatediff"])
+    texts = ["a red fish sleeping", "a blue crab swimming up"]
+    sample(arm, Setting("lcm", 1), texts, seed=5, start=10)
+    sample(teacher, Setting("ddim", 1, 1.0, "trailing"), texts, seed=5, start=10)
+    sample(teacher, Setting("dpm++", 1, 3.0, "leading"), texts, seed=5, start=10)
+    assert torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[0], seen[2][:2])
+    assert torch.equal(seen[0], seen[2][2:])  # both halves of guidance
+    sample(arm, Setting("lcm", 1), texts, seed=5, start=20)
+    assert not torch.equal(seen[0], seen[3])
+
+
+def test_a_cut_loses_at_most_one_batch(tmp_path: Path, net: judge.BodyNet) -> None:
+    fill(tmp_path / "whole", [CELL], {"fake": fake()}, net)
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path / "cut", [CELL], {"fake": fake(fail_after=2)}, net)
+    with pytest.raises(FileNotFoundError):
+        load_cell(tmp_path / "cut", CELL)
+    done = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut").rglob("*.safetensors")}
+    assert len(done) == 2
+    fill(tmp_path / "cut", [CELL], {"fake": fake(fail_after=1)}, net, backwards=True)  # only the third
+    assert all(path.stat().st_mtime_ns == when for path, when in done.items())
+    a, b = (load_cell(tmp_path / name, CELL) for name in ("whole", "cut"))
+    assert torch.equal(a.features, b.features)
+    assert torch.equal(a.right, b.right)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def measured(all_right: float, shift: float, space: Space, n: int = 60) -> Measured:
+    right = torch.ones(n, len(NAMES), dtype=torch.bool)
+    right[: round((1 - all_right) * n), NAMES.index("motion") :] = False
+    rows = torch.randint(len(space.real), (n,), generator=torch.Generator().manual_seed(1))
+    return Measured(right, torch.full((n,), 100 * all_right), space.real[rows] + shift)
+
+
+def results_for(space: Space, baseline_shift: float, ours: float) -> list[Result]:
+    cells_ = table.fixed_cells(60, personal=False, teacher_guidance=3.0)
+    cells_ += [replace(cell, why="best") for cell in table.grid(60)]
+    shift = {"animatelcm": 0.1, "teacher": 0.1, "ddim": baseline_shift, "dpm++": baseline_shift}
+    share = {"animatelcm": ours, "teacher": 0.9, "ddim": 0.3, "dpm++": 0.3}
+    return [result(c, measured(share[c.method], shift[c.method], space), space, draws=20) for c in cells_]
+
+
+def test_claims_tell_reached_from_not(space: Space) -> None:
+    good = results_for(space, baseline_shift=2.0, ours=0.9)
+    assert all(line["reached"] for line in frechet_claims(good) + teacher_claims(good))
+    assert len(frechet_claims(good)) == 2 * 2 * 3 * 2  # solvers, spacings, steps 1 2 4, paper and best
+    bad = results_for(space, baseline_shift=0.1, ours=0.8)
+    lines = frechet_claims(bad)
+    assert not any(line["reached"] for line in lines if "paper" in line["claim"])
+    assert all(line["got"] == 1 for line in lines)
+    right, colour = teacher_claims(bad)
+    assert not right["reached"]
+    assert math.isclose(right["got"], -0.1, abs_tol=1e-4)
+    assert colour["reached"]
+
+
+def test_rows_have_every_number_with_its_interval(space: Space) -> None:
+    line = row(find(results_for(space, 2.0, 0.9), "animatelcm", 4))
+    assert (line["method"], line["steps"], line["guidance"], line["clips"]) == ("animatelcm", 4, 1.0, 60)
+    for key in ("frechet", "caption_agreement", "all_right", "colour", "shape", "motion"):
+        low, high = line[f"{key}_interval95"]
+        assert low <= line[key] <= high
+    assert line["all_right"] == 0.9
+    json.dumps(line)
+
+
+def test_best_guidance_is_the_least_frechet_of_its_setting(space: Space) -> None:
+    tried = []
+    for cell in table.search_cells(60):
+        off = abs(cell.setting.guidance - (2.0 if cell.setting.sampler == "ddim" else 3.0))
+        tried.append(result(cell, measured(0.5, off, space), space, draws=2))
+    best = table.best_cells(tried, clips=200)
+    assert len(best) == len(table.grid(200)) == 16
+    assert {(c.method, c.setting.guidance) for c in best} == {("ddim", 2.0), ("dpm++", 3.0)}
+    assert {(c.clips, c.seed, c.why) for c in best} == {(200, table.SEED, "best")}
+    assert table.SEARCH_SEED != table.SEED
+
+
+def test_another_model_is_not_mixed_in(tmp_path: Path) -> None:
+    files = []
+    for i in range(2):
+        path = tmp_path / f"{i}.safetensors"
+        save_file({"x": torch.full((2,), float(i))}, path)
+        files.append(Files(path, path))
+    assert files[0].digest() != files[1].digest()
+    assert files[0].digest() != replace(files[0], lora=files[1].checkpoint).digest()
+    table.guard(tmp_path / "run", {"teacher": files[0].digest()})
+    table.guard(tmp_path / "run", {"teacher": files[0].digest(), "animatelcm": "new"})
+    with pytest.raises(ValueError, match="teacher"):
+        table.guard(tmp_path / "run", {"teacher": files[1].digest()})
+
+
+def test_table_is_drawn(tmp_path: Path, space: Space, net: judge.BodyNet) -> None:
+    results = results_for(space, 2.0, 0.9)
+    floors = {"real_versus_real": {"frechet": 5.0}}
+    pictures.plot_table({"rows": [row(r) for r in results], "floors": floors}, tmp_path / "table1.png")
+    one = replace(CELL, clips=10)
+    fill(tmp_path, [one], {"fake": fake()}, net)
+    pictures.sheet(tmp_path, [one, one], tmp_path / "sheet.png")
+    from PIL import Image
+
+    wide, high = Image.open(tmp_path / "sheet.png").size
+    assert (wide, high) == (2 * 64 * cells.THUMBS * pictures.SHOWN, 2 * 64 * 2)
+    assert Image.open(tmp_path / "table1.png").size[0] > 1000
+
+
+def test_command_names_no_place_on_this_machine(tmp_path: Path) -> None:
+    words = [
+        "--lora",
+        str(tmp_path / "lora.safetensors"),
+        "--motion",
+        "m.safetensors",
+        "--out",
+        str(tmp_path),
+    ]
+    line = table.command(table.parser().parse_args(words))
+    assert str(tmp_path.parent) not in line
+    assert "--lora lora.safetensors" in line
+    assert "--checkpoint demo/shapes_sd.safetensors" in line
+
+
+def test_evaluation_of_a_checkpoint(net: judge.BodyNet, space: Space) -> None:
+    good, half = (figure.evaluate_checkpoint(fake(w), net, space, clips=20) for w in (0.0, 0.5))
+    assert good["colour"] == good["motion"] == 1
+    assert half["colour"] == half["motion"] == 0.5
+    assert half["frechet"] > good["frechet"]
+    assert half == figure.evaluate_checkpoint(fake(0.5), net, space, clips=20)
+
+
+def evaluations(tmp_path: Path) -> list[figure.Evaluation]:
+    for arm, level in (("paper", 0.6), ("without_decouple", 0.4)):
+        for seed in (0, 1, 2):
+            for step in (100, 200):
+                value = level + 0.1 * seed + step / 1000
+                line = figure.Evaluation(arm, seed, step, step / 10, 10 / value, value)
+                figure.record(tmp_path / arm / str(seed), line)
+    figure.record(tmp_path / "paper" / "0", figure.Evaluation("paper", 0, 200, 20.0, 1.0, 1.0))  # resumed
+    figure.record(tmp_path / "paper" / "0", figure.Evaluation("paper", 0, 300, 30.0, 1.0, 1.0))  # seed 0 only
+    return figure.read_rows(tmp_path)
+
+
+def test_curves_are_over_seeds(tmp_path: Path) -> None:
+    rows = evaluations(tmp_path)
+    assert len(rows) == 13
+    curves: dict[str, Any] = figure.figure(rows)
+    points = curves["paper"]["all_right"]
+    assert [p["step"] for p in points] == [100, 200]  # where all seeds have been
+    assert math.isclose(points[0]["mean"], 0.8)
+    assert math.isclose(points[1]["mean"], (1.0 + 0.9 + 1.0) / 3)
+    assert math.isclose(points[0]["high"] - 0.8, 4.302653 * 0.1 / 3**0.5, rel_tol=1e-5)
+    figure.plot(rows, tmp_path / "fig5.png")
+    assert (tmp_path / "fig5.png").stat().st_size > 10_000
+    with pytest.raises(ValueError, match="got no evaluations.jsonl"):
+        figure.read_rows(tmp_path / "empty")
