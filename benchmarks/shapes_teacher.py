@@ -28,8 +28,8 @@ sys.path.insert(0, str(ROOT))
 from frontdoor.api import Client  # noqa: E402
 from frontdoor.hosts import checkout  # noqa: E402
 from frontdoor.server import Server, gpu_usable, make_base  # noqa: E402
+from training.eval.intervals import wilson  # noqa: E402
 from training.shapes import judge, world  # noqa: E402
-from training.shapes.intervals import wilson  # noqa: E402
 
 FIRST_SEED = 500_000
 
