@@ -2,10 +2,10 @@
 
     python -m training.shapes.widen --base demo/shapes_sd.safetensors --out runs/wide
 
-A VAE trained on clean pictures alone gives clean pictures back whatever it is shown: the blur and watermark of
-worn videos and the ink of another style are gone after encoding (23 and 17 dB), and with them all that training
-on such data could change. Here it learns all three kinds, while the latents of clean pictures are held to what
-they were, so image model and motion weights stay valid. Writes `OUT/shapes_sd.safetensors`.
+A VAE trained on clean pictures alone gives clean pictures back whatever it is shown: the blur and watermark
+of worn videos and the ink of another style are gone after encoding (23 and 17 dB), and with them all that
+training on such data could change. Here it learns all three kinds, while the latents of clean pictures are
+held to what they were, so image model and motion weights stay valid. Writes `OUT/shapes_sd.safetensors`.
 """
 
 from __future__ import annotations
