@@ -1,0 +1,62 @@
+"""The small world as data sets for the trainer: clean pictures, worn videos (see worn.py).
+
+Nothing is stored but what `encode` makes of them; sample i is the same in every run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..base import load_base
+from ..config import BaseConfig
+from ..data import Dataset, Sample, encode
+from . import world, worn
+from .loop import step_generator
+
+IMAGES, VIDEOS = 6000, 2000
+SEEDS = {"images": 101, "videos": 102}
+
+
+class Pictures(Dataset):
+    """Single frames of clean clips with full captions: what images are in the paper."""
+
+    def __init__(self, samples: int = IMAGES):
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def load(self, index: int, generator: torch.Generator) -> Sample:
+        own = step_generator(SEEDS["images"], index)
+        clip = world.sample_clips(1, own)
+        frame = int(torch.randint(world.FRAMES, (), generator=own))
+        return Sample(index, clip.captions()[0], pixels=as_bytes(world.draw(clip, [frame])[0]))
+
+
+class WornVideos(Dataset):
+    """Clips with watermark, blur and half of the captions brief: what videos are in the paper."""
+
+    def __init__(self, samples: int = VIDEOS):
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def load(self, index: int, generator: torch.Generator) -> Sample:
+        clips = worn.sample(1, step_generator(SEEDS["videos"], index))
+        return Sample(index, clips.captions[0], pixels=as_bytes(clips.pixels[0]))
+
+
+def as_bytes(pixels: Tensor) -> Tensor:
+    """0..1 -> uint8."""
+    return (pixels * 255).round().to(torch.uint8)
+
+
+def make_caches(checkpoint: Path, out: Path, images: int = IMAGES, videos: int = VIDEOS) -> None:
+    """Encode both into `out/images` and `out/videos`. Goes on where it was cut."""
+    base = load_base(BaseConfig(variant="shapes", checkpoint=checkpoint))
+    encode(Pictures(images), base, out / "images", batch=64, shard_size=2048)
+    encode(WornVideos(videos), base, out / "videos", batch=4, shard_size=256)

@@ -1,0 +1,192 @@
+"""The paper on the small world, from its shipped teacher to Table 1 and Figure 5, in one command.
+
+    python -m training.shapes.reproduce --out runs/reproduce
+
+1 widen     the VAE learns worn videos and the other style
+2 data      clean pictures and worn videos, encoded
+3 image     the LCM LoRA
+4 ablation  three arms, three training seeds, at equal counted arithmetic, evaluated on the way
+5 personal  the image model in another style
+6 table     every method at 1, 2, 4, 8 steps
+
+Every part goes on where it was cut; a part that is complete is passed over. `--smoke` runs all of it at a tiny
+size in minutes, to see that the machinery works; its numbers mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .. import checkpoint
+from ..commands.common import CONFIGS
+from ..commands.export import export_weights
+from ..commands.train import train
+from ..config import RunConfig, parse_run
+from . import figure, judge, style, widen
+from .arms import Files, build
+from .cells import kept
+from .data import make_caches
+from .loop import Recipe
+from .measure import Space, real_clips
+
+ROOT = Path(__file__).resolve().parents[2]
+ARMS = ("paper", "without_init", "without_decouple")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything. points: evaluations on the way of each ablation run."""
+
+    widen: int = 1500
+    images: int = 6000
+    videos: int = 2000
+    image_steps: int = 800
+    video_steps: int = 400
+    points: int = 6
+    seeds: tuple[int, ...] = (0, 1, 2)
+    clips: int = 90
+    personal: int = 600
+    table_clips: int = 200
+    search_clips: int = 60
+
+
+SMOKE = Scale(2, 64, 8, 4, 4, 2, (0,), 10, 2, 10, 10)
+
+
+class Reproduction:
+    """Paths and parts of one reproduction in the folder `out`."""
+
+    def __init__(self, out: Path, scale: Scale, to: Path):
+        self.out, self.scale, self.to = out, scale, to
+        self.base = out / "wide" / "shapes_sd.safetensors"
+        self.teacher = ROOT / "demo" / "shapes_motion.safetensors"
+        self.lora = out / "image" / "export" / "shapes_image.safetensors"
+        self.personal = out / "personal" / "shapes_personal.safetensors"
+
+    def widen(self) -> None:
+        if not self.base.exists():
+            recipe = Recipe(**{**vars(widen.RECIPE), "steps": self.scale.widen})
+            widen.widen(ROOT / "demo" / "shapes_sd.safetensors", self.out / "wide", recipe)
+
+    def data(self) -> None:
+        make_caches(self.base, self.out / "data", self.scale.images, self.scale.videos)
+
+    def image(self) -> None:
+        if not self.lora.exists():
+            train(self.config("shapes_image", "image", [f"steps={self.scale.image_steps}"]))
+
+    def ablation(self) -> None:
+        for seed in self.scale.seeds:
+            for arm in ARMS:
+                self.one_run(arm, seed)
+        self.run("figure", "--runs", str(self.out / "ablation"))
+
+    def one_run(self, arm: str, seed: int) -> None:
+        """Train one arm with one seed, then evaluate its checkpoints."""
+        steps = self.scale.video_steps
+        if arm == "without_decouple":
+            steps = self.equal_steps(seed)
+        each = max(1, steps // self.scale.points)
+        changes = [f"arm={arm}", f"seed={seed}", f"steps={steps}", f"save_every={each}", "keep=1000"]
+        if arm == "without_decouple":
+            changes.append("base.lora=null")
+        config = self.config("shapes_video", f"ablation/{arm}_{seed}", changes)
+        if not (config.out / "export").exists():
+            train(config)
+        self.evaluate(arm, seed, config)
+
+    def equal_steps(self, seed: int) -> int:
+        """Steps of `without_decouple` that cost what both stages of `paper` cost together."""
+        count = self.out / "count"
+        if not checkpoint.found(count):
+            train(self.config("shapes_video", "count", ["arm=without_decouple", "base.lora=null", "steps=1"]))
+        video = self.scale.video_steps * per_step(self.out / "ablation" / f"paper_{seed}")
+        return round((self.image_tflop() + video) / per_step(count))
+
+    def image_tflop(self) -> float:
+        return self.scale.image_steps * per_step(self.out / "image")
+
+    def evaluate(self, arm: str, seed: int, config: RunConfig) -> None:
+        """Append a row for every checkpoint of the run that has none yet."""
+        path = config.out / figure.FILE
+        done = (
+            {json.loads(line)["step"] for line in path.read_text().splitlines()} if path.exists() else set()
+        )
+        net = judge.load(Path(__file__).with_name("judge.safetensors"))
+        real = kept(self.out / "real.safetensors", lambda: real_clips(figure.REAL, figure.REAL_SEED, net))
+        before = 0.0 if arm == "without_decouple" else self.image_tflop()
+        for folder in checkpoint.found(config.out):
+            state = checkpoint.load(folder)
+            if state.step in done:
+                continue
+            weights = state.average or state.online
+            files = export_weights(config, weights, state.step, config.out / "evaluated")
+            lora = next((p for p in files if p.stem.endswith("_lora")), self.lora)
+            model = build(arm, Files(self.base, files[-1], lora))
+            got = figure.evaluate_checkpoint(model, net, Space(real.features), self.scale.clips)
+            tflop = before + state.step * state.counters["tflop_per_step"]
+            row = figure.Evaluation(arm, seed, state.step, round(tflop, 4), got["frechet"], got["all_right"])
+            figure.record(config.out, row)
+            print(row, flush=True)
+
+    def personal_style(self) -> None:
+        if not self.personal.exists():
+            recipe = Recipe(**{**vars(style.RECIPE), "steps": self.scale.personal})
+            style.fine_tune(self.base, self.out / "personal", recipe)
+
+    def table(self) -> None:
+        best = self.out / "ablation" / f"paper_{self.scale.seeds[0]}" / "export" / "shapes_video.safetensors"
+        self.run(
+            "table",
+            *("--checkpoint", str(self.base), "--teacher", str(self.teacher), "--lora", str(self.lora)),
+            *("--motion", str(best), "--personal", str(self.personal), "--out", str(self.out / "table")),
+            *("--clips", str(self.scale.table_clips), "--search-clips", str(self.scale.search_clips)),
+        )
+
+    def config(self, name: str, folder: str, changes: list[str]) -> RunConfig:
+        own = [f"base.checkpoint={self.base}", f"out={self.out / folder}"]
+        if name == "shapes_image":
+            own.append(f"data.path={self.out / 'data' / 'images'}")
+        else:
+            own += [f"base.motion={self.teacher}", f"base.lora={self.lora}"]
+            own.append(f"data.path={self.out / 'data' / 'videos'}")
+        return parse_run(CONFIGS / f"{name}.yaml", own + changes)
+
+    def run(self, module: str, *arguments: str) -> None:
+        """A command of its own: it plots and writes into docs/results."""
+        command = [sys.executable, "-m", f"training.shapes.{module}", *arguments, "--to", str(self.to)]
+        subprocess.run(command, check=True, cwd=ROOT)
+
+
+def per_step(run: Path) -> float:
+    """Counted TFLOP of one optimizer step of a run with checkpoints."""
+    return checkpoint.load(checkpoint.found(run)[-1]).counters["tflop_per_step"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.shapes.reproduce",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/reproduce"))
+    parser.add_argument("--to", type=Path, default=ROOT / "docs" / "results" / "shapes")
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    r = Reproduction(options.out.resolve(), SMOKE if options.smoke else Scale(), options.to.resolve())
+    for part in (r.widen, r.data, r.image, r.ablation, r.personal_style, r.table):
+        print(f"== {part.__name__}", flush=True)
+        part()
+
+
+if __name__ == "__main__":
+    main()
