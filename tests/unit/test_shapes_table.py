@@ -106,8 +106,9 @@ def measured(all_right: float, shift: float, space: Space, n: int = 60) -> Measu
 
 
 def results_for(space: Space, baseline_shift: float, ours: float) -> list[Result]:
-    cells_ = table.fixed_cells(60, personal=False, teacher_guidance=3.0)
-    cells_ += [replace(cell, why="best") for cell in table.grid(60)]
+    plan = table.Plan(clips=60, personal=False)
+    cells_ = plan.fixed()
+    cells_ += [replace(cell, why="best") for cell in plan.grid()]
     shift = {"animatelcm": 0.1, "teacher": 0.1, "ddim": baseline_shift, "dpm++": baseline_shift}
     share = {"animatelcm": ours, "teacher": 0.9, "ddim": 0.3, "dpm++": 0.3}
     return [result(c, measured(share[c.method], shift[c.method], space), space, draws=20) for c in cells_]
@@ -138,12 +139,12 @@ def test_rows_have_every_number_with_its_interval(space: Space) -> None:
 
 
 def test_best_guidance_is_the_least_frechet_of_its_setting(space: Space) -> None:
-    tried = []
-    for cell in table.search_cells(60):
+    plan, tried = table.Plan(), []
+    for cell in plan.search():
         off = abs(cell.setting.guidance - (2.0 if cell.setting.sampler == "ddim" else 3.0))
         tried.append(result(cell, measured(0.5, off, space), space, draws=2))
-    best = table.best_cells(tried, clips=200)
-    assert len(best) == len(table.grid(200)) == 16
+    best = plan.best(tried)
+    assert len(best) == len(plan.grid()) == 16
     assert {(c.method, c.setting.guidance) for c in best} == {("ddim", 2.0), ("dpm++", 3.0)}
     assert {(c.clips, c.seed, c.why) for c in best} == {(200, table.SEED, "best")}
     assert table.SEARCH_SEED != table.SEED

@@ -49,11 +49,15 @@ class Files:
     lora: Path | None = None
 
     def digest(self) -> str:
-        """Short hash of the contents, so that a run is never mixed out of two models."""
-        digest = hashlib.sha256()
-        for path in (self.checkpoint, self.motion, self.lora):
-            digest.update(path.read_bytes() if path else b"none")
-        return digest.hexdigest()[:16]
+        return digest(*(path for path in (self.checkpoint, self.motion, self.lora) if path))
+
+
+def digest(*paths: Path) -> str:
+    """Short hash of files' contents, so that a run is never mixed out of two models."""
+    whole = hashlib.sha256()
+    for path in paths:
+        whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()[:16]
 
 
 def build(name: str, files: Files, schedule: Schedule | None = None) -> Arm:

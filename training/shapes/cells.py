@@ -37,6 +37,10 @@ class Cell:
     seed: int
     why: str = ""
 
+    def __post_init__(self) -> None:
+        if self.clips % BATCH or self.clips < BATCH:
+            raise ValueError(f"got {self.clips} clips a cell; expected a multiple of {BATCH}")
+
     @property
     def key(self) -> str:
         s = self.setting

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from ..eval.intervals import bootstrap, centred_interval
 from ..eval.metrics import real_versus_real
 from ..samplers import Spacing
 from . import judge, networks, pictures, style, world
-from .arms import Files, Sampler, Setting, build
+from .arms import Files, Sampler, Setting, build, digest
 from .cells import Cell, fill, kept, load_cell
 from .export import restore_checkpoint
 from .gates import decode
@@ -32,55 +32,79 @@ from .measure import Measured, Space, real_clips
 from .results import Result, about, frechet_claims, result, rounded, row, shown, teacher_claims
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = (1, 2, 4, 8)
 PAPER_GUIDANCE = 7.5
-GUIDANCES = (1.0, 1.5, 2.0, 3.0, 5.0)  # tried for the best
-SPACINGS: tuple[Spacing, ...] = ("leading", "trailing")
 SOLVERS: tuple[Sampler, ...] = ("ddim", "dpm++")
 SEED, SEARCH_SEED, REAL_SEED, FLOOR_SEED = 31, 41, 51, 61
-REAL = 900  # real clips of the reference: ten a caption
-FIXED = ("animatelcm", "animatelcm_personal", "teacher")
 
 
-def fixed_cells(clips: int, personal: bool, teacher_guidance: float) -> list[Cell]:
-    """All cells whose guidance needs no search."""
-    students = ("animatelcm", "animatelcm_personal")[: 1 + personal]
-    cells = [Cell(name, name, Setting("lcm", steps), clips, SEED) for name in students for steps in STEPS]
-    cells += [
-        replace(c, setting=replace(c.setting, guidance=PAPER_GUIDANCE), why="paper") for c in grid(clips)
-    ]
-    teacher = Setting("ddim", 25, teacher_guidance, "trailing")
-    return [*cells, Cell("teacher", "teacher", teacher, clips, SEED)]
+@dataclass(frozen=True)
+class Plan:
+    """Which cells a table has. guidances: tried for the best; real: clips of the reference, ten a caption."""
+
+    steps: tuple[int, ...] = (1, 2, 4, 8)
+    spacings: tuple[Spacing, ...] = ("leading", "trailing")
+    guidances: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 5.0)
+    teacher_steps: int = 25
+    teacher_guidance: float = 3.0
+    clips: int = 200
+    search_clips: int = 60
+    real: int = 900
+    personal: bool = True
+
+    def fixed(self) -> list[Cell]:
+        """All cells whose guidance needs no search."""
+        students = ("animatelcm", "animatelcm_personal")[: 1 + self.personal]
+        cells = [self._cell(name, name, Setting("lcm", steps)) for name in students for steps in self.steps]
+        cells += [
+            replace(c, setting=replace(c.setting, guidance=PAPER_GUIDANCE), why="paper") for c in self.grid()
+        ]
+        teacher = Setting("ddim", self.teacher_steps, self.teacher_guidance, "trailing")
+        return [*cells, self._cell("teacher", "teacher", teacher)]
+
+    def grid(self) -> list[Cell]:
+        """One cell of the teacher for each solver, spacing and number of steps, at guidance 1."""
+        return [
+            self._cell(solver, "teacher", Setting(solver, steps, 1.0, spacing))
+            for solver in SOLVERS
+            for spacing in self.spacings
+            for steps in self.steps
+        ]
+
+    def search(self) -> list[Cell]:
+        """Every setting of `grid` at every guidance tried, on seeds of their own."""
+        own = dict(clips=self.search_clips, seed=SEARCH_SEED, why="search")
+        return [
+            replace(c, setting=replace(c.setting, guidance=g), **own)
+            for c in self.grid()
+            for g in self.guidances
+        ]
+
+    def best(self, searched: list[Result]) -> list[Cell]:
+        """The setting with the least Frechet distance for each solver, spacing and number of steps."""
+        best: dict[tuple[str, str, int], Result] = {}
+        for r in searched:
+            s = r.cell.setting
+            key = (s.sampler, s.spacing, s.steps)
+            if key not in best or r.frechet < best[key].frechet:
+                best[key] = r
+        return [replace(r.cell, clips=self.clips, seed=SEED, why="best") for r in best.values()]
+
+    def _cell(self, method: str, arm: str, setting: Setting) -> Cell:
+        return Cell(method, arm, setting, self.clips, SEED)
 
 
-def grid(clips: int) -> list[Cell]:
-    """One cell of the teacher for each solver, spacing and number of steps, at guidance 1."""
-    return [
-        Cell(solver, "teacher", Setting(solver, steps, 1.0, spacing), clips, SEED)
-        for solver in SOLVERS
-        for spacing in SPACINGS
-        for steps in STEPS
-    ]
-
-
-def search_cells(clips: int) -> list[Cell]:
-    """Every setting of `grid` at every guidance tried, on seeds of their own."""
-    return [
-        replace(c, setting=replace(c.setting, guidance=g), seed=SEARCH_SEED, why="search")
-        for c in grid(clips)
-        for g in GUIDANCES
-    ]
-
-
-def best_cells(searched: list[Result], clips: int) -> list[Cell]:
-    """The setting with the least Frechet distance for each solver, spacing and number of steps."""
-    best: dict[tuple[str, str, int], Result] = {}
-    for r in searched:
-        s = r.cell.setting
-        key = (s.sampler, s.spacing, s.steps)
-        if key not in best or r.frechet < best[key].frechet:
-            best[key] = r
-    return [replace(r.cell, clips=clips, seed=SEED, why="best") for r in best.values()]
+def plan_of(options: argparse.Namespace) -> Plan:
+    """The whole table, or the smallest one that has every kind of cell."""
+    plan = Plan(
+        clips=options.clips,
+        search_clips=options.search_clips,
+        teacher_guidance=options.teacher_guidance,
+        personal=options.personal is not None,
+    )
+    if not options.smoke:
+        return plan
+    few = dict(steps=(1, 4), spacings=("trailing",), guidances=(1.0, 3.0), teacher_steps=4, real=90)
+    return replace(plan, clips=10, search_clips=10, **few)  # type: ignore[arg-type]
 
 
 def through_vae(checkpoint: Path, clips: int, net: judge.BodyNet) -> Measured:
@@ -104,14 +128,14 @@ def measure_all(options: argparse.Namespace, net: judge.BodyNet) -> tuple[list[R
     files = {"teacher": Files(options.checkpoint, teacher), "animatelcm": student}
     if options.personal:
         files["animatelcm_personal"] = replace(student, checkpoint=options.personal)
-    guard(out, {name: f.digest() for name, f in files.items()})
+    guard(out, {"judge": digest(options.judge), **{name: f.digest() for name, f in files.items()}})
     arms = {name: build(name, f) for name, f in files.items()}
-    space = Space(kept(out / "real.safetensors", lambda: real_clips(REAL, REAL_SEED, net)).features)
-    cells = fixed_cells(options.clips, options.personal is not None, options.teacher_guidance)
-    tried = search_cells(options.search_clips)
+    plan = plan_of(options)
+    real = kept(out / f"real_{plan.real}.safetensors", lambda: real_clips(plan.real, REAL_SEED, net))
+    space, cells, tried = Space(real.features), plan.fixed(), plan.search()
     fill(out, cells + tried, arms, net, options.backwards)
     searched = [result(cell, load_cell(out, cell), space, draws=2) for cell in tried]
-    best = best_cells(searched, options.clips)
+    best = plan.best(searched)
     fill(out, best, arms, net, options.backwards)
     return [result(cell, load_cell(out, cell), space) for cell in cells + best], searched, space
 
@@ -121,18 +145,17 @@ def guard(out: Path, digests: dict[str, str]) -> None:
     path = out / "files.json"
     out.mkdir(parents=True, exist_ok=True)
     known = json.loads(path.read_text(encoding="ascii")) if path.exists() else {}
-    changed = [name for name, digest in digests.items() if known.get(name, digest) != digest]
+    changed = [name for name, now in digests.items() if known.get(name, now) != now]
     if changed:
         raise ValueError(
-            f"got other files for {changed[0]} than the clips in {out.name} were made with. "
-            "Use a new folder for --out."
+            f"got other files for {changed[0]} than {out.name} was made with. Use a new folder for --out."
         )
     path.write_text(json.dumps({**known, **digests}, indent=1) + "\n", encoding="ascii")
 
 
 def floors(options: argparse.Namespace, space: Space, net: judge.BodyNet) -> dict[str, Any]:
     """Real clips against real clips, plain and through the VAE, as many as a cell has."""
-    out, clips = options.out, options.clips
+    out, clips = options.out, plan_of(options).clips
     makers = {
         "real_versus_real": lambda: real_clips(clips, FLOOR_SEED, net),
         "real_through_vae": lambda: through_vae(options.checkpoint, clips, net),
@@ -153,7 +176,7 @@ def report(options: argparse.Namespace, net: judge.BodyNet) -> dict[str, Any]:
     return {
         **about(command(options)),
         "captions": len(world.all_captions()),
-        "real_clips": REAL,
+        "real_clips": plan_of(options).real,
         "floors": floors(options, space, net),
         "rows": [row(r) for r in results],
         "claims": [*teacher_claims(results), *frechet_claims(results)],
@@ -172,7 +195,8 @@ def command(options: argparse.Namespace) -> str:
         if value is not None:
             value = shown(value) if isinstance(value, Path) else value
             words.append(f"--{name.replace('_', '-')} {value}")
-    return " ".join([*words, f"--teacher-guidance {options.teacher_guidance:g}"])
+    words.append(f"--teacher-guidance {options.teacher_guidance:g}")
+    return " ".join(words + ["--smoke"] * options.smoke)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -193,6 +217,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--search-clips", type=int, default=60)
     p.add_argument("--teacher-guidance", type=float, default=3.0)
     p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--smoke", action="store_true", help="the smallest table, to see that all of it works")
     p.add_argument("--backwards", action="store_true", help="fill cells from the end and write no table")
     return p
 
@@ -208,8 +233,7 @@ def main() -> None:
     options.to.mkdir(parents=True, exist_ok=True)
     (options.to / "table1.json").write_text(json.dumps(table, indent=1) + "\n", encoding="ascii")
     pictures.plot_table(table, options.to / "table1.png")
-    cells = fixed_cells(options.clips, options.personal is not None, options.teacher_guidance)
-    pictures.sheet(options.out, cells, options.to / "table1_clips.png")
+    pictures.sheet(options.out, plan_of(options).fixed(), options.to / "table1_clips.png")
     for line in table["claims"]:
         print("reached" if line["reached"] else "NOT reached", line["claim"], line["got"], line["interval95"])
 
