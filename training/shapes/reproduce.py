@@ -9,7 +9,7 @@
 5 personal  the image model in another style
 6 table     every method at 1, 2, 4, 8 steps
 
-Every part goes on where it was cut; a part that is complete is passed over. `--smoke` runs all of it at a tiny
+Every part goes on where it was cut; one that is complete is passed over. `--smoke` runs all of it at a tiny
 size in minutes, to see that the machinery works; its numbers mean nothing.
 """
 
@@ -53,11 +53,11 @@ class Scale:
     seeds: tuple[int, ...] = (0, 1, 2)
     clips: int = 90
     personal: int = 600
-    table_clips: int = 200
-    search_clips: int = 60
+    real: int = figure.REAL
+    table: tuple[str, ...] = ()
 
 
-SMOKE = Scale(2, 64, 8, 4, 4, 2, (0,), 10, 2, 10, 10)
+SMOKE = Scale(2, 64, 8, 4, 4, 2, (0,), 10, 2, 90, ("--smoke",))
 
 
 class Reproduction:
@@ -120,7 +120,7 @@ class Reproduction:
             {json.loads(line)["step"] for line in path.read_text().splitlines()} if path.exists() else set()
         )
         net = judge.load(Path(__file__).with_name("judge.safetensors"))
-        real = kept(self.out / "real.safetensors", lambda: real_clips(figure.REAL, figure.REAL_SEED, net))
+        real = kept(self.out / "real.safetensors", lambda: real_clips(self.scale.real, figure.REAL_SEED, net))
         before = 0.0 if arm == "without_decouple" else self.image_tflop()
         for folder in checkpoint.found(config.out):
             state = checkpoint.load(folder)
@@ -147,7 +147,7 @@ class Reproduction:
             "table",
             *("--checkpoint", str(self.base), "--teacher", str(self.teacher), "--lora", str(self.lora)),
             *("--motion", str(best), "--personal", str(self.personal), "--out", str(self.out / "table")),
-            *("--clips", str(self.scale.table_clips), "--search-clips", str(self.scale.search_clips)),
+            *self.scale.table,
         )
 
     def config(self, name: str, folder: str, changes: list[str]) -> RunConfig:
