@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from training.shapes import judge, style, world, worn
@@ -75,3 +77,14 @@ def test_style_keeps_place_and_colour_and_changes_the_rest() -> None:
     black = (styled.amax(2) < 0.1).float().mean((1, 2, 3))
     assert black.min() > 0.02  # the outline
     assert (styled - plain).abs().mean() > 0.1
+
+
+def test_fine_tune_writes_a_checkpoint_of_the_same_layout(tmp_path: Path) -> None:
+    base = Path(__file__).resolve().parents[2] / "demo" / "shapes_sd.safetensors"
+    path = style.fine_tune(base, tmp_path, replace(style.RECIPE, steps=2, batch=4), frames=8)
+    before, after = load_file(base), load_file(path)
+    assert {k: (v.shape, v.dtype) for k, v in before.items()} == {
+        k: (v.shape, v.dtype) for k, v in after.items()
+    }
+    changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {"model"}  # the UNet alone: text model and VAE are the base's

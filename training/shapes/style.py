@@ -11,6 +11,7 @@ Writes `OUT/shapes_personal.safetensors`, laid out as demo/shapes_sd.safetensors
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import torch
@@ -94,12 +95,13 @@ def fine_tune(base: Path, out: Path, recipe: Recipe = RECIPE, frames: int = FRAM
 
 
 def cached_latents(vae: AutoencoderKL, out: Path, frames: int, seed: int) -> tuple[Tensor, Tensor]:
-    """`styled_latents`, kept in `out/styled.safetensors`. Another VAE needs another `out`."""
-    path = out / "styled.safetensors"
+    """`styled_latents`, kept in `out`. Another VAE needs another `out`."""
+    path = out / f"styled_{frames}.safetensors"
     if not path.exists():
         out.mkdir(parents=True, exist_ok=True)
         latents, labels = styled_latents(vae, frames, seed)
-        save_file({"latents": latents, "labels": labels}, path)
+        save_file({"latents": latents.contiguous(), "labels": labels}, path.with_suffix(".tmp"))
+        os.replace(path.with_suffix(".tmp"), path)
     data = load_file(path)
     return data["latents"], data["labels"]
 
