@@ -178,6 +178,33 @@ def test_table_is_drawn(tmp_path: Path, space: Space, net: judge.BodyNet) -> Non
     assert Image.open(tmp_path / "table1.png").size[0] > 1000
 
 
+def test_whole_table_from_files_to_json(
+    tmp_path: Path, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command at its smoke size, with models that show one batch of real clips over and over."""
+    clips = (world.draw(world.sample_clips(10, step_generator(8, 0))),)
+    arm = replace(fake(), schedule=SCHEDULES["animatediff"], decode=lambda latents: clips[0])
+    some = Measured(torch.ones(90, 4, dtype=torch.bool), torch.ones(90), space.real.repeat(3, 1))
+    monkeypatch.setattr(table, "build", lambda name, files: arm)
+    monkeypatch.setattr(table, "through_vae", lambda checkpoint, n, net: some)
+    monkeypatch.setattr(table, "real_clips", lambda n, seed, net, draw=None: some)
+    (tmp_path / "w.safetensors").write_bytes(b"weights")
+    words = [f"--{name}={tmp_path / 'w.safetensors'}" for name in ("lora", "motion", "personal")]
+    words += [f"--out={tmp_path / 'run'}", f"--to={tmp_path / 'to'}", "--smoke", "--threads=1"]
+    monkeypatch.setattr("sys.argv", ["table", *words])
+    table.main()
+    made = json.loads((tmp_path / "to" / "table1.json").read_text(encoding="ascii"))
+    assert len(made["rows"]) == 2 * 2 + 4 + 1 + 4  # students, paper, teacher, best
+    assert len(made["search"]) == 2 * 2 * 2
+    assert len({row["frechet"] for row in made["rows"]}) == 1  # the same clips everywhere
+    assert str(tmp_path.parent) not in json.dumps(made)
+    assert {path.name for path in (tmp_path / "to").iterdir()} == {
+        "table1.json",
+        "table1.png",
+        "table1_clips.png",
+    }
+
+
 def test_command_names_no_place_on_this_machine(tmp_path: Path) -> None:
     words = [
         "--lora",

@@ -12,6 +12,7 @@ captions and noise. A run that is cut goes on where it was; `--backwards` in a s
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from ..eval.intervals import bootstrap, centred_interval
 from ..eval.metrics import real_versus_real
 from ..samplers import Spacing
 from . import judge, networks, pictures, style, world
-from .arms import Files, Sampler, Setting, build, digest
+from .arms import Files, Sampler, Setting, build
 from .cells import Cell, fill, kept, load_cell
 from .export import restore_checkpoint
 from .gates import decode
@@ -128,7 +129,8 @@ def measure_all(options: argparse.Namespace, net: judge.BodyNet) -> tuple[list[R
     files = {"teacher": Files(options.checkpoint, teacher), "animatelcm": student}
     if options.personal:
         files["animatelcm_personal"] = replace(student, checkpoint=options.personal)
-    guard(out, {"judge": digest(options.judge), **{name: f.digest() for name, f in files.items()}})
+    judged = hashlib.sha256(options.judge.read_bytes()).hexdigest()[:16]
+    guard(out, {"judge": judged, **{name: f.digest() for name, f in files.items()}})
     arms = {name: build(name, f) for name, f in files.items()}
     plan = plan_of(options)
     real = kept(out / f"real_{plan.real}.safetensors", lambda: real_clips(plan.real, REAL_SEED, net))
