@@ -3,6 +3,7 @@
 encode   videos or pictures -> cached latents and text, for `data: {kind: cached}`
 image    stage one: the LCM LoRA
 video    stage two: the motion weights
+eval     exported weights -> clips, and what they measure: judge, CLIPSIM, FVD
 export   a checkpoint of a run -> files for ComfyUI; other motion files -> .safetensors
 bench    speed, memory and share of peak arithmetic of one training step
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-COMMANDS = ("encode", "image", "video", "export", "bench")
+COMMANDS = ("encode", "image", "video", "eval", "export", "bench")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from animatelcm_core.config import SD15_T2V, SHAPES, MotionConfig
-from animatelcm_core.formats import build_motion_model, load_motion, read_tensors
+from animatelcm_core.formats import MotionFile, build_motion_model, load_motion, read_tensors
 from animatelcm_core.motion_module import MotionModel
 
 from . import single_file
@@ -170,8 +170,8 @@ def _filled(
         except (KeyError, RuntimeError) as error:
             first = str(error).splitlines()[0].strip("'\"")
             raise ConfigError(
-                f"got {config.checkpoint}; expected a single-file checkpoint of variant {variant} with UNet, VAE and text "
-                f"model ({first})"
+                f"got {config.checkpoint}; expected a single-file checkpoint of variant {variant} with UNet, "
+                f"VAE and text model ({first})"
             ) from None
     for model in (unet, vae, text):
         model.eval().requires_grad_(False)
@@ -190,13 +190,17 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
+def load_motion_file(path: Path, variant: Variant) -> MotionFile:
+    """A checked motion file. Raises FormatError, or ConfigError for one of other sizes."""
+    file = load_motion(*read_tensors(path), path.name)
+    expected = MOTION_SIZES[variant]
+    if file.config.channels != expected.channels:
+        raise ConfigError(
+            f"got {path} with channels {file.config.channels}; expected {expected.channels} for {variant}"
+        )
+    return file
+
+
 def load_motion_model(path: Path, variant: Variant) -> MotionModel:
     """A frozen motion model in float32. Raises FormatError, or ConfigError for one of other sizes."""
-    tensors, metadata = read_tensors(path)
-    model = build_motion_model(load_motion(tensors, metadata, path.name), nn, torch.float32)
-    expected = MOTION_SIZES[variant]
-    if model.config.channels != expected.channels:
-        raise ConfigError(
-            f"got {path} with channels {model.config.channels}; expected {expected.channels} for {variant}"
-        )
-    return model
+    return build_motion_model(load_motion_file(path, variant), nn, torch.float32)

@@ -32,16 +32,16 @@ class Result:
 
 def result(cell: Cell, measured: Measured, space: Space, draws: int = DRAWS) -> Result:
     """Frechet distance from the space's real clips, and bootstrap draws of it and of the share all right."""
-    reference, features = Gaussian.of(space.reference), space.place(measured.features)
     right = measured.right[:, NAMES.index("all")].double()
-    n = len(features)
-    return Result(
-        cell,
-        measured,
-        distance(reference, Gaussian.of(features)),
-        bootstrap(lambda clips: distance(reference, Gaussian.of(features[clips])), n, draws),
-        bootstrap(lambda clips: float(right[clips].mean()), n, draws),
-    )
+    all_draws = bootstrap(lambda clips: float(right[clips].mean()), len(right), draws)
+    return Result(cell, measured, *frechet_of(measured, space, draws), all_draws)
+
+
+def frechet_of(measured: Measured, space: Space, draws: int = DRAWS) -> tuple[float, Tensor]:
+    """Frechet distance from the space's real clips, and its bootstrap draws (draws,)."""
+    reference, features = Gaussian.of(space.reference), space.place(measured.features)
+    spread = bootstrap(lambda clips: distance(reference, Gaussian.of(features[clips])), len(features), draws)
+    return distance(reference, Gaussian.of(features)), spread
 
 
 def rounded(values: tuple[float, float], places: int) -> list[float]:
@@ -50,27 +50,34 @@ def rounded(values: tuple[float, float], places: int) -> list[float]:
 
 def row(of: Result) -> dict[str, Any]:
     """One row of table1.json: every number with its 95 % interval."""
-    setting, measured = of.cell.setting, of.measured
-    n = len(measured.agreement)
-    agreement = float(measured.agreement.mean())
-    spread = bootstrap(lambda clips: float(measured.agreement[clips].mean()), n, len(of.frechet_draws))
-    numbers: dict[str, Any] = {
+    setting = of.cell.setting
+    return {
         "method": of.cell.method,
         "steps": setting.steps,
         "guidance": setting.guidance,
         "spacing": setting.spacing,
         "guidance_is": of.cell.why,
-        "clips": n,
-        "frechet": round(of.frechet, 3),
-        "frechet_interval95": rounded(centred_interval(of.frechet_draws, of.frechet), 3),
+        "clips": len(of.measured.agreement),
+        **numbers(of.measured, of.frechet, of.frechet_draws),
+    }
+
+
+def numbers(measured: Measured, frechet: float, frechet_draws: Tensor) -> dict[str, Any]:
+    """What clips measure, with 95 % intervals: distance, caption agreement, shares that are right."""
+    n = len(measured.agreement)
+    agreement = float(measured.agreement.mean())
+    spread = bootstrap(lambda clips: float(measured.agreement[clips].mean()), n, len(frechet_draws))
+    out: dict[str, Any] = {
+        "frechet": round(frechet, 3),
+        "frechet_interval95": rounded(centred_interval(frechet_draws, frechet), 3),
         "caption_agreement": round(agreement, 2),
         "caption_agreement_interval95": rounded(centred_interval(spread, agreement), 2),
     }
     for i, name in enumerate(NAMES):
         hits, key = int(measured.right[:, i].sum()), "all_right" if name == "all" else name
-        numbers[key] = round(hits / n, 4)
-        numbers[f"{key}_interval95"] = list(wilson(hits, n))
-    return numbers
+        out[key] = round(hits / n, 4)
+        out[f"{key}_interval95"] = list(wilson(hits, n))
+    return out
 
 
 def find(results: list[Result], method: str, steps: int | None = None) -> Result:

@@ -1,0 +1,276 @@
+"""`eval`: sample clips from exported weights, and measure them.
+
+python -m training eval --run runs/my_video --prompts captions.txt --to evaluations/mine
+python -m training eval --checkpoint sd15.safetensors --tokenizer ComfyUI/comfy/sd1_tokenizer \\
+    --motion AnimateLCM_sd15_t2v.safetensors --lora AnimateLCM_sd15_t2v_lora.safetensors \\
+    --prompts ucf101.csv --clips 2424 --clip CLIP-ViT-H-14 --i3d i3d_400.pt --real UCF-101 --to table1
+python -m training eval --variant shapes --checkpoint demo/shapes_sd.safetensors \\
+    --motion demo/shapes_motion.safetensors --method ddim --guidance 3 --steps 25 --to evaluations/teacher
+
+TO gets a video a clip (steps_4/00012.mp4), a sheet to look at (steps_4.png) and results.json. A run that was
+cut goes on where it was. Later commands may ask a folder for other metrics, more clips or more steps;
+results.json holds what the last one asked for. A personalised model is evaluated as another --checkpoint.
+Nothing is downloaded: a metric is measured if its weights are named. On the small world the judge measures,
+without any.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from animatelcm_core.schedule import SCHEDULES
+
+from ..config import BaseConfig, ConfigError, parse_run
+from ..eval.captions import read_captions
+from ..eval.plan import Plan, claim_folder, fill, seconds_per_clip
+from ..eval.rows import digest
+from ..eval.videos import write_sheet
+from .common import guarded
+
+Metric = Callable[[int], dict[str, Any]]  # number of steps -> what is measured of those clips
+PAPER_GUIDANCE = 7.5
+
+
+def files_of_run(run: Path) -> dict[str, Any]:
+    """The base that a run was distilled from, and what it exported. Raises ConfigError."""
+    config = parse_run(run / "config.yaml", files=False)
+    stage: str = config.stage  # type: ignore[attr-defined]
+    main, lora = (run / "export" / f"{config.name}{end}.safetensors" for end in ("", "_lora"))
+    if not main.is_file():
+        raise ConfigError(
+            f"got {run} without export/{main.name}; expected a run with exported weights. Do "
+            f"`python -m training export --run {run} --to {run / 'export'}` first."
+        )
+    base = config.base.model_dump(exclude={"dtype"})
+    if stage == "image":
+        return {**base, "lora": main, "motion": None}
+    return {**base, "motion": main, "lora": lora if lora.is_file() else base["lora"]}
+
+
+def base_of(options: argparse.Namespace) -> BaseConfig:
+    """The files that are evaluated: the run's, and instead of them those that are named."""
+    values = files_of_run(options.run) if options.run else {}
+    for name in ("variant", "checkpoint", "motion", "lora", "tokenizer"):
+        if getattr(options, name) is not None:
+            values[name] = getattr(options, name)
+    if "checkpoint" not in values:
+        raise ConfigError("got neither --run nor --checkpoint; expected one of them")
+    try:
+        return BaseConfig.model_validate(values)
+    except ValidationError as error:
+        lines = [f"--{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def captions_of(options: argparse.Namespace, variant: str) -> list[str]:
+    if options.prompts is not None:
+        return read_captions(options.prompts, options.caption_column)
+    if variant == "shapes":
+        from ..eval.small_world import all_captions
+
+        return all_captions()
+    raise ConfigError("got no --prompts; expected a file with one caption a line, or a CSV")
+
+
+def given(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def plan_of(options: argparse.Namespace) -> Plan:
+    """Everything checked that can be without reading weights. Raises ConfigError, DataError."""
+    base = base_of(options)
+    small = base.variant == "shapes"
+    frames = given(options.frames, 16 if base.motion else 1)
+    height, width = options.size or ((64, 64) if small else (512, 512))
+    if height % 8 or width % 8 or min(height, width) < 8 or (small and (height, width) != (64, 64)):
+        raise ConfigError(
+            f"got --size {height} {width}; expected {'64 64' if small else 'multiples of 8 pixels'}"
+        )
+    if base.motion is None and (small or frames > 1):
+        raise ConfigError(
+            f"got {frames} frames without motion weights; expected --motion FILE"
+            f"{', which the judge needs' if small else ', or --frames 1 for pictures'}"
+        )
+    captions = tuple(captions_of(options, base.variant))
+    clips = given(options.clips, len(captions))
+    if min(clips, frames, *options.steps) < 1:
+        raise ConfigError("got a number below 1 of clips, frames or steps; expected 1 or more")
+    return Plan(
+        base,
+        captions,
+        clips,
+        tuple(sorted(set(options.steps))),
+        options.method,
+        given(options.guidance, 1.0 if options.method == "lcm" else PAPER_GUIDANCE),
+        given(options.spacing, "trailing" if options.method == "dpm++" else "simple"),
+        frames,
+        (height, width),
+        options.seed,
+        options.lora_strength,
+        options.schedule,
+        options.precision,
+    )
+
+
+def metrics_of(
+    options: argparse.Namespace, plan: Plan, device: torch.device
+) -> tuple[list[Metric], dict[str, Any]]:
+    """What is measured, its weights loaded before anything is sampled; and where those come from."""
+    found = [
+        small_world_metric(options, plan) if plan.base.variant == "shapes" else None,
+        clipsim_metric(options, plan, device) if options.clip else None,
+        fvd_metric(options, plan, device) if options.i3d or options.real else None,
+    ]
+    present = [metric for metric in found if metric is not None]
+    return [metric for metric, _ in present], {k: v for _, about in present for k, v in about.items()}
+
+
+def small_world_metric(options: argparse.Namespace, plan: Plan) -> tuple[Metric, dict[str, Any]]:
+    from ..eval import small_world
+
+    small_world.labels_of(plan.captions)
+    clips = given(options.real_clips, small_world.REAL)
+
+    def measure(steps: int) -> dict[str, Any]:
+        space, paths = small_world.reference(options.to / "features", clips), plan.paths(options.to, steps)
+        return small_world.judged(paths, plan.asked(), plan.frames, space)
+
+    return measure, {"judge": {"real_clips": clips}}
+
+
+def clipsim_metric(
+    options: argparse.Namespace, plan: Plan, device: torch.device
+) -> tuple[Metric, dict[str, Any]]:
+    from ..eval.clipsim import clipsim, load_clip
+
+    clip = load_clip(options.clip, device)
+    cache = options.to / "features" / f"clip_{clip.digest}"
+
+    def measure(steps: int) -> dict[str, Any]:
+        paths = plan.paths(options.to, steps)
+        return clipsim(clip, paths, plan.asked(), plan.frames, cache / f"steps_{steps}")
+
+    return measure, {"clip": {"name": clip.name, "digest": clip.digest}}
+
+
+def fvd_metric(
+    options: argparse.Namespace, plan: Plan, device: torch.device
+) -> tuple[Metric, dict[str, Any]]:
+    from ..eval.fvd import LEAST, Real, fvd, generated_features, real_features
+    from ..eval.i3d import load_i3d
+
+    if not (options.i3d and options.real):
+        raise ConfigError("got one of --i3d and --real; expected both: FVD compares with real videos")
+    if plan.frames < LEAST:
+        raise ConfigError(f"got {plan.frames} frames with --i3d; expected {LEAST} or more")
+    net, weights = load_i3d(options.i3d, device), digest([options.i3d])
+    cache = options.to / "features" / f"i3d_{weights}"
+    real = Real(options.real, options.real_stride, given(options.real_clips, Real.most), plan.seed)
+    theirs = real_features(net, real, plan.frames, cache)
+
+    def measure(steps: int) -> dict[str, Any]:
+        paths = plan.paths(options.to, steps)
+        ours = generated_features(net, paths, plan.frames, cache / f"steps_{steps}")
+        return fvd(ours, theirs, options.fvd_clips, plan.seed)
+
+    about = {"name": options.i3d.name, "digest": weights, "logits": 400, "size": [224, 224]}
+    return measure, {"i3d": {**about, "real_videos": len(theirs), "real_stride": real.stride}}
+
+
+def evaluate(options: argparse.Namespace, arguments: list[str]) -> dict[str, Any]:
+    """Sample what is missing, measure, and write results.json. Raises what a person can act on."""
+    from benchmarks.machine import describe
+
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("got --device cuda; expected a CUDA card that this PyTorch can use")
+    device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    plan, to = plan_of(options), options.to
+    about = plan.about()
+    claim_folder(to, about)
+    metrics, measured_by = metrics_of(options, plan, device)
+    fill(plan, to, device)
+    rows = []
+    for steps in plan.steps:
+        write_sheet(to, steps, plan.clips, plan.frames, plan.size)
+        seconds = seconds_per_clip(plan.paths(to, steps))
+        found = {"steps": steps, "clips": plan.clips, "seconds_per_clip": seconds}
+        for metric in metrics:
+            found |= metric(steps)
+        rows.append({"method": plan.sampler, "guidance": plan.guidance, "spacing": plan.spacing, **found})
+    results = {
+        "command": as_typed(arguments),
+        "date": time.strftime("%Y-%m-%d"),
+        "device": device.type,
+        "machine": describe(),
+        "settings": about,
+        "measured_by": measured_by,
+        "rows": rows,
+    }
+    aside = to / "results.tmp"
+    aside.write_text(json.dumps(results, indent=1) + "\n", encoding="ascii")
+    os.replace(aside, to / "results.json")
+    return results
+
+
+def as_typed(arguments: list[str]) -> str:
+    """The command; of absolute paths only the last part, for results that are passed on."""
+    words = [Path(word).name if Path(word).is_absolute() else word for word in arguments]
+    return " ".join(["python -m training", *words])
+
+
+def parser() -> argparse.ArgumentParser:
+    out = argparse.ArgumentParser(
+        prog="python -m training eval",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = out.add_argument
+    add("--run", type=Path, help="folder of a run: its base and what it exported")
+    add("--checkpoint", type=Path, help="single-file Stable Diffusion checkpoint")
+    add("--variant", choices=("sd15", "shapes"), help="size of the checkpoint (sd15)")
+    add("--tokenizer", type=Path, help="folder with vocab.json and merges.txt, for sd15")
+    add("--motion", type=Path, help="motion weights; without them pictures are sampled")
+    add("--lora", type=Path, help="LoRA in kohya's names")
+    add("--lora-strength", type=float, default=1.0)
+    add("--schedule", choices=list(SCHEDULES), help="instead of the one that the motion file names")
+    add("--prompts", type=Path, help="one caption a line, or a CSV; none for the small world's own")
+    add("--caption-column", default="caption", help="of the CSV")
+    add("--clips", type=int, help="how many; captions repeat with new seeds. One a caption if not given")
+    add("--method", choices=("lcm", "ddim", "dpm++"), default="lcm")
+    add("--steps", type=int, nargs="+", default=[1, 2, 4, 8])
+    add("--guidance", type=float, help=f"cfg; 1 for lcm, else {PAPER_GUIDANCE:g} as in the paper")
+    add("--spacing", choices=("simple", "leading", "trailing", "linspace"), help="of timesteps")
+    add("--frames", type=int, help="of a clip (16)")
+    add("--size", type=int, nargs=2, metavar=("H", "W"), help="in pixels (512 512)")
+    add("--seed", type=int, default=0)
+    add("--to", type=Path, required=True, help="folder of the clips and of results.json")
+    add("--device", choices=("cuda", "mps", "cpu"), help="the graphics card, if there is one")
+    add("--precision", choices=("no", "fp16", "bf16"), default="no", help="of autocast")
+    add("--clip", type=Path, help="folder of a CLIPModel: measures CLIPSIM")
+    add("--i3d", type=Path, help="weights of I3D with 400 classes: measures FVD against --real")
+    add("--real", type=Path, help="folder of real videos")
+    add("--real-stride", type=int, default=1, help="every which frame of a real video")
+    add("--real-clips", type=int, help="real videos at most (4096); on the small world real clips (900)")
+    add("--fvd-clips", type=int, default=2048, help="of each kind that FVD is measured on")
+    return out
+
+
+def main(arguments: list[str]) -> int:
+    options = parser().parse_args(arguments[1:])
+
+    def run() -> int:
+        results = evaluate(options, arguments)
+        for row in results["rows"]:
+            print(json.dumps(row))
+        return 0
+
+    return guarded(run)
