@@ -68,6 +68,9 @@ def test_standardised() -> None:
     assert torch.allclose(out.mean(0), torch.zeros(3).double(), atol=1e-9)
     assert torch.allclose(out.std(0), torch.tensor([1.0, 1.0, 0.0]).double(), atol=1e-9)
     assert standardised(real[:1] + 1, real)[0, 2] == 1  # a constant one keeps its own units
+    held = standardised(real, real, torch.tensor([0.0, 100.0, 2.0]))
+    assert torch.allclose(held[:, 0], out[:, 0])
+    assert math.isclose(float(held[:, 1].std()), float(real[:, 1].std()) / 100, rel_tol=1e-9)
 
 
 def test_wilson() -> None:

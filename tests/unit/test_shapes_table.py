@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,7 @@ def test_whole_table_from_files_to_json(
     clips = (world.draw(world.sample_clips(10, step_generator(8, 0))),)
     arm = replace(fake(), schedule=SCHEDULES["animatediff"], decode=lambda latents: clips[0])
     some = Measured(torch.ones(90, 4, dtype=torch.bool), torch.ones(90), space.real.repeat(3, 1))
+    monkeypatch.setattr(table, "result", partial(result, draws=10))
     monkeypatch.setattr(table, "build", lambda name, files: arm)
     monkeypatch.setattr(table, "through_vae", lambda checkpoint, n, net: some)
     monkeypatch.setattr(table, "real_clips", lambda n, seed, net, draw=None: some)

@@ -54,12 +54,13 @@ def frechet(a: Tensor, b: Tensor) -> float:
     return distance(Gaussian.of(a), Gaussian.of(b))
 
 
-def standardised(features: Tensor, real: Tensor) -> Tensor:
+def standardised(features: Tensor, real: Tensor, least: Tensor | float = 0.0) -> Tensor:
     """Each of the d features in units of its deviation over the `real` set (m, d), float64.
 
-    One that never changes there (deviation under 1e-6) is left in its own units.
+    least: (d,) or one number, the smallest unit. Without one, a feature that hardly changes in real sets
+    outweighs all others as soon as it changes. One that never does (under 1e-6) keeps its own units.
     """
-    scale = real.double().std(0)
+    scale = torch.maximum(real.double().std(0), torch.as_tensor(least, dtype=torch.float64))
     return (features.double() - real.double().mean(0)) / torch.where(scale < 1e-6, 1.0, scale)
 
 

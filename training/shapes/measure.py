@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..eval.metrics import standardised
@@ -17,7 +18,10 @@ from .loop import step_generator
 
 NAMES = ("colour", "shape", "motion", "all")
 HUE_WIDTH = 0.12  # radians, 7 degrees; the nearest two hues of the palette are 24 degrees apart
-FEATURES = 64 + 3 + 8
+FEATURES = 64 + 3 + 4 + 8
+# What counts as one deviation at least: real water is so even, and real creatures swim so straight, that a
+# fault nobody sees would outweigh all others. Gradients in brightness a pixel, then pixels, then features.
+LEAST = torch.tensor([0.0] * 69 + [0.03, 0.01] + [0.0] * 4 + [1.0, 1.0, 0.5, 0.5])
 Draw = Callable[[world.Clips], Tensor]
 
 
@@ -46,7 +50,7 @@ def measure(clips: Tensor, labels: Tensor, net: judge.BodyNet) -> Measured:
     return Measured(
         torch.stack([right[name] for name in NAMES], dim=1),
         caption_agreement(colour_probabilities(clips), reading.bodies, labels),
-        clip_features(reading),
+        clip_features(clips, reading),
     )
 
 
@@ -75,18 +79,20 @@ def caption_agreement(colours: Tensor, bodies: Tensor, labels: Tensor) -> Tensor
     return 100 * (colours[clip, :, labels[:, 1]] * bodies[clip, :, labels[:, 0]]).mean(1)
 
 
-def clip_features(reading: judge.Reading) -> Tensor:
-    """(n, FEATURES): what Frechet distances are measured on, before `standardised` by real clips.
+def clip_features(clips: Tensor, reading: judge.Reading) -> Tensor:
+    """(n, FEATURES): what Frechet distances are measured on, in units of real clips' deviations (Space).
 
-    64  mean over frames of the judge's features: form and texture; no linear reading of them tells colour
+    64  mean over frames of the judge's features: form; they tell no colour, and little of blur and noise
     3   mean RGB of the creature
-    2   mean of its centre; 2 its velocity, pixels a frame: pooled features see no motion, these do
+    4   of the whole picture: `surface`
+    2   mean of the creature's centre; 2 its velocity, pixels a frame: pooled features see no motion
     1   distance of the centre from a straight even path, root mean square in pixels
     1   second difference of the centre, mean length in pixels: trembling
     1   change of the features from frame to frame, root mean square: flicker
     1   change from the first to the last quarter of the frames: drift
+    Gradients and the last four count in units of at least LEAST.
     """
-    centre, frames, n = reading.centre, reading.frames, len(reading.centre)
+    centre, frames = reading.centre, reading.frames
     f = centre.shape[1]
     time = torch.arange(f, dtype=torch.float32) - (f - 1) / 2
     middle = centre.mean(1)
@@ -97,9 +103,24 @@ def clip_features(reading: judge.Reading) -> Tensor:
     quarter = max(1, f // 4)
     drift = (frames[:, -quarter:].mean(1) - frames[:, :quarter].mean(1)).square().mean(1).sqrt()
     single = torch.stack([bend, tremble, flicker, drift], dim=1)
-    out = torch.cat([reading.features, reading.rgb, middle, reading.velocity, single], dim=1)
-    assert out.shape == (n, FEATURES)
+    looks = [reading.features, reading.rgb, surface(clips)]
+    out = torch.cat([*looks, middle, reading.velocity, single], dim=1)
+    assert out.shape[1] == FEATURES
     return out
+
+
+def surface(clips: Tensor) -> Tensor:
+    """(n, 4): mean brightness, its deviation in the picture, mean gradient on the creature and off it.
+
+    Blur lowers the third, a watermark and rubbish in the water raise the fourth, noise raises both, too much
+    guidance raises the second.
+    """
+    grey = clips.mean(2)
+    across, down = grey.diff(dim=3)[:, :, :-1], grey.diff(dim=2)[:, :, :, :-1]
+    slope = (across.square() + down.square()).sqrt()
+    mask = F.max_pool2d(judge.colourfulness(clips)[0], 7, stride=1, padding=3)[:, :, :-1, :-1]
+    on, off = ((slope * part).sum((1, 2, 3)) / part.sum((1, 2, 3)).clamp_min(1) for part in (mask, 1 - mask))
+    return torch.stack([grey.mean((1, 2, 3)), grey.std((2, 3)).mean(1), on, off], dim=1)
 
 
 def asked_labels(n: int) -> Tensor:
@@ -132,8 +153,8 @@ class Space:
 
     def place(self, features: Tensor) -> Tensor:
         """(n, FEATURES) -> float64, comparable with `reference`."""
-        return standardised(features, self.real)
+        return standardised(features, self.real, LEAST)
 
     @property
     def reference(self) -> Tensor:
-        return standardised(self.real, self.real)
+        return standardised(self.real, self.real, LEAST)
