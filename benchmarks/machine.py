@@ -43,9 +43,12 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def peak_memory() -> float:
-    """GiB: the most this process has held so far (mapped files too), or, with a CUDA card, on that card."""
-    if torch.cuda.is_available():
+def peak_memory(device: str | None = None) -> float:
+    """GiB: the most this process has held so far (mapped files too), or, on `cuda`, on that card.
+
+    Without `device`: on the card if there is one.
+    """
+    if device == "cuda" or (device is None and torch.cuda.is_available()):
         return torch.cuda.max_memory_allocated() / GIB
     if sys.platform == "win32":
         import psutil

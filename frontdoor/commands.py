@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     made.set_defaults(command=demo)
 
     tested = commands.add_parser("test", help="all tests; pytest's own arguments after --")
-    tested.add_argument("--fast", action="store_true", help="the unit tests only")
+    tested.add_argument("--fast", action="store_true", help="the unit tests only, without the slow ones")
     tested.add_argument(
         "--hosts",
         default=",".join(HOST_PINS),

@@ -37,18 +37,23 @@ class Tally:
 
 @dataclass(frozen=True)
 class Part:
-    """One run of one tool: pytest on the folder `tests`, or else `command`, which counts as one test."""
+    """One run of one tool: pytest on the folder `tests`, or else `command`, which counts as one test.
+
+    options: pytest's own, before those of the command line.
+    """
 
     name: str
     tests: str | None = None
     command: tuple[str, ...] = ()
     env: dict[str, str] = field(default_factory=dict)
+    options: tuple[str, ...] = ()
 
 
 def main(fast: bool, names: Sequence[str], pytest_arguments: Sequence[str]) -> int:
     """Run all parts; the exit status is 0 only if nothing failed and something passed. Raises Problem."""
     environment.ensure("run", "test")
-    parts = [Part("unit", "tests/unit")] if fast else _all_parts([hosts.find(name) for name in names])
+    quick = Part("unit", "tests/unit", options=("-m", "not slow"))
+    parts = [quick] if fast else _all_parts([hosts.find(name) for name in names])
     results: list[tuple[str, Tally, float]] = []
     total = Tally()
     for part in parts:
@@ -100,7 +105,8 @@ def _run(part: Part, pytest_arguments: Sequence[str]) -> Tally:
         return Tally(passed=int(passed), failed=int(not passed))
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "junit.xml"
-        command = [PYTHON, "-c", PYTEST, part.tests, f"--junitxml={report}", *pytest_arguments]
+        command = [PYTHON, "-c", PYTEST, part.tests, f"--junitxml={report}"]
+        command += [*part.options, *pytest_arguments]
         # The tests need nothing from the network: no library shall try.
         status = run(command, {"HF_HUB_OFFLINE": "1", **part.env})
         return judge(status, report, selected=bool(pytest_arguments))

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 
 from animatelcm_core.schedule import Schedule
 from animatelcm_core.solver import Solver
@@ -32,8 +40,10 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _is_file(path: Path) -> Path:
-    if not path.is_file():
+def _is_file(path: Path, about: ValidationInfo) -> Path:
+    """Where files are needed at all: see `parse_run`."""
+    needed = (about.context or {}).get("files", True)
+    if needed and not path.is_file():
         raise ValueError(f"got {path}; expected an existing file")
     return path
 
@@ -200,9 +210,10 @@ def read_config(stage: str, path: Path, changes: list[str] | None = None) -> Run
     return config
 
 
-def parse_run(path: Path, changes: list[str] | None = None) -> RunConfig:
+def parse_run(path: Path, changes: list[str] | None = None, files: bool = True) -> RunConfig:
     """The run that `path` describes, with `a.b=c` changes (values are YAML).
 
+    files: whether the base's files must be there; False where none of them is read.
     `extends: NAME` in the file starts from another file of its folder. Raises ConfigError, a line a mistake.
     """
     values = _merged(path, path.parent, ())
@@ -212,7 +223,7 @@ def parse_run(path: Path, changes: list[str] | None = None) -> RunConfig:
     if stage not in STAGES:
         raise ConfigError(f"got stage {stage} in {path}; expected {' or '.join(STAGES)}")
     try:
-        return STAGES[stage].model_validate(values)
+        return STAGES[stage].model_validate(values, context={"files": files})
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors()]
         raise ConfigError(f"got {path}; expected a valid config:\n  " + "\n  ".join(lines)) from None

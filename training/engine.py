@@ -10,14 +10,13 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from . import checkpoint
+from . import arithmetic, checkpoint
 from .config import ConfigError, OptimConfig, RunConfig, fingerprint
 from .data.loader import Loader
 from .data.sample import Batch
@@ -27,6 +26,7 @@ from .samples import SampleGrids
 from .stages.distil import Distillation
 
 BAD_UPDATES = 5  # in a row before a run gives up
+ONE_REQUEST = 5.0  # seconds in which signals are one request to stop: launchers repeat those of a terminal
 
 
 class Interrupted(Exception):
@@ -96,11 +96,17 @@ class Trainer:
         self.tflop = state.counters["tflop_per_step"]
         return int(state.counters["position"])
 
-    def save(self) -> Path | None:
-        """Write a checkpoint; every process calls it, the main one writes."""
-        if not self.accelerator.is_main_process:
-            return None
-        return checkpoint.save(
+    def save(self) -> None:
+        """Write a checkpoint; every process calls it, the main one writes, the others wait.
+
+        A process that left earlier would have its launcher end the one that still writes.
+        """
+        if self.accelerator.is_main_process:
+            self._write()
+        self.accelerator.wait_for_everyone()
+
+    def _write(self) -> None:
+        checkpoint.save(
             self.config.out,
             checkpoint.State(
                 self.step,
@@ -126,7 +132,7 @@ class Trainer:
         try:
             with self._listening():
                 while self.step < c.steps:
-                    waited += self._update(batches, gathered)
+                    waited += self.update(batches, gathered)
                     if log is not None:
                         log.advance()
                     if self.step % c.log_every == 0 or self.step == c.steps:
@@ -147,7 +153,7 @@ class Trainer:
             if log is not None:
                 log.close()
 
-    def _update(self, batches: Iterator[Batch], gathered: Gathered) -> float:
+    def update(self, batches: Iterator[Batch], gathered: Gathered) -> float:
         """One optimizer step of `accumulate` micro-batches. Returns seconds spent waiting for data."""
         c, waited = self.config, 0.0
         for group in self.optimizer.param_groups:
@@ -201,9 +207,7 @@ class Trainer:
 
     def _count(self, batch: Batch) -> float:
         """Counted arithmetic of one optimizer step of all processes, in TFLOP. Changes nothing."""
-        from torch.utils.flop_counter import FlopCounterMode
-
-        with FlopCounterMode(display=False) as counter:
+        with arithmetic.counter() as counter:
             self._micro(batch)
         self.optimizer.zero_grad(set_to_none=True)
         return (
@@ -214,7 +218,7 @@ class Trainer:
         c = self.config
         steps = len(gathered.loss) / c.batch.accumulate
         clips = len(gathered.loss) * c.batch.size * self.accelerator.num_processes
-        row = gathered.row()
+        row = gathered.row(self.accelerator.gather)
         row |= {
             "norm": gathered.norm,
             "rate": rate_at(c.optim, self.step - 1, c.steps),
@@ -235,12 +239,15 @@ class Trainer:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C ask for a stop after the current step; a second one ends at once."""
+        """SIGTERM and Ctrl-C ask for a stop after the current step; asking again later ends at once."""
+        asked = 0.0
 
         def ask(number: int, _frame: object) -> None:
-            if self.stop:
+            nonlocal asked
+            if not self.stop:
+                self.stop, asked = True, time.monotonic()
+            elif time.monotonic() - asked > ONE_REQUEST:
                 raise KeyboardInterrupt
-            self.stop = True
 
         before = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,13 @@ class Gathered:
         self.distance.append(terms["distance"])
         self.n.append(terms["n"])
 
-    def row(self) -> dict[str, float]:
-        """Mean loss, and the unweighted distance in five parts of the solver's steps (0: least noise)."""
-        distance, n = torch.cat(self.distance).cpu(), torch.cat(self.n).cpu()
-        out = {"loss": float(torch.stack(self.loss).mean())}
+    def row(self, gather: Callable[[Tensor], Any]) -> dict[str, float]:
+        """Mean loss, and the unweighted distance in five parts of the solver's steps (0: least noise).
+
+        gather: puts the values of all processes together; every process calls `row` then.
+        """
+        distance, n = gather(torch.cat(self.distance)).cpu(), gather(torch.cat(self.n)).cpu()
+        out = {"loss": float(gather(torch.stack(self.loss)).mean())}
         part = n * BUCKETS // self.solver_steps
         for i in range(BUCKETS):
             if bool((part == i).any()):

@@ -13,6 +13,8 @@ from training.commands.train import build_stage
 from training.config import STAGES, BaseConfig, RunConfig, deep_merge
 from training.data import CacheMeta, CacheWriter, open_dataset
 from training.engine import Trainer
+from training.export import kohya_tensors, save_lora
+from training.lora import Lora
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
 CHECKPOINT, MOTION = DEMO / "shapes_sd.safetensors", DEMO / "shapes_motion.safetensors"
@@ -31,6 +33,17 @@ def write_cache(folder: Path, frames: int, samples: int = 12) -> Path:
             latents = torch.randn(frames, 4, 4, 4, generator=generator)
             writer.add(caption, latents, base.encode_text([caption])[0])
     return folder
+
+
+def write_lora(path: Path) -> Path:
+    """A LoRA of rank 4 that changes what the small world's UNet says; the same on every call."""
+    base = load_base(BaseConfig(variant="shapes", checkpoint=CHECKPOINT))
+    torch.manual_seed(0)
+    lora = Lora(base.unet, 4, 4)
+    with torch.no_grad():
+        for parameter in lora.parameters().values():
+            parameter.copy_(torch.randn(parameter.shape) * 0.05)
+    return save_lora(path, kohya_tensors(lora.parameters(), 4), {})
 
 
 def config_of(stage: str, folder: Path, **changes: Any) -> RunConfig:

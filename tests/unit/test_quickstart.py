@@ -200,6 +200,13 @@ def test_a_wrong_option_is_a_failure(tmp_path):
     assert outcome(tmp_path, "def test_it(): pass", "--no-such-option") == Tally(failed=1)
 
 
+def test_a_part_has_options_of_its_own_which_the_command_line_overrides(tmp_path):
+    (tmp_path / "test_it.py").write_text("def test_a(): pass\ndef test_b(): pass\ndef test_c(): assert 0\n")
+    part = Part("a part", str(tmp_path), options=("-k", "test_a"))
+    assert suite._run(part, []) == Tally(passed=1)
+    assert suite._run(part, ["-k", "test_a or test_b"]) == Tally(passed=2)
+
+
 def test_a_check_counts_as_one(tmp_path):
     python = str(suite.PYTHON)
     assert suite._run(Part("good", command=(python, "-c", "")), []) == Tally(passed=1)

@@ -13,28 +13,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from animatelcm_core.formats import load_motion, read_tensors, require_lora
-from tests.support.small_run import config_of, trainer_of
-from training import checkpoint
-from training.base import load_base
+from tests.support.small_run import config_of, trainer_of, write_lora
+from training import checkpoint, engine
 from training.commands.export import export_run
 from training.commands.train import train
-from training.config import BaseConfig, ConfigError, OptimConfig
+from training.config import ConfigError, OptimConfig
 from training.engine import Interrupted, Trainer, rate_at
-from training.export import kohya_tensors, save_lora
-from training.lora import Lora
 from training.metrics import trim
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("engine")
-    base = load_base(BaseConfig(variant="shapes", checkpoint=config_of("image", out).base.checkpoint))
-    torch.manual_seed(0)
-    lora = Lora(base.unet, 4, 4)
-    with torch.no_grad():
-        for parameter in lora.parameters().values():
-            parameter.copy_(torch.randn(parameter.shape) * 0.05)
-    save_lora(out / "lora.safetensors", kohya_tensors(lora.parameters(), 4), {})
+    write_lora(out / "lora.safetensors")
     return out
 
 
@@ -106,6 +97,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(folder: Path, tmp_path: Pat
 
     def step_and_signal(*args: Any):
         signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)  # a launcher repeats what its terminal gave to all
         return step(*args)
 
     trainer.stage.step = step_and_signal  # type: ignore[method-assign]
@@ -118,6 +110,16 @@ def test_a_signal_saves_and_the_same_command_goes_on(folder: Path, tmp_path: Pat
     assert again.step == 1
     again.run()
     assert again.step == 3
+
+
+def test_asking_again_later_ends_at_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engine, "ONE_REQUEST", -1.0)
+    trainer = make("video", folder, tmp_path / "run", steps=3)
+    with trainer._listening():
+        signal.raise_signal(signal.SIGINT)
+        assert trainer.stop
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_updates_that_are_not_finite_are_left_out_and_end_the_run_if_they_go_on(folder: Path, tmp_path: Path):
@@ -200,6 +202,22 @@ def test_a_damaged_checkpoint_and_another_config_are_refused_by_name(folder: Pat
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ConfigError, match="got an unreadable checkpoint .*Remove that folder"):
         make("image", folder, out)
+
+
+def test_a_config_that_is_refused_does_not_replace_the_saved_one(folder: Path, tmp_path: Path):
+    train(config_of("image", folder, out=tmp_path / "run", steps=1))
+    saved = (tmp_path / "run" / "config.yaml").read_text()
+    with pytest.raises(ConfigError, match="the config that is saved beside the checkpoints"):
+        train(config_of("image", folder, out=tmp_path / "run", steps=1, seed=1))
+    assert (tmp_path / "run" / "config.yaml").read_text() == saved
+
+
+def test_a_run_exports_where_its_base_is_not(folder: Path, tmp_path: Path):
+    config = config_of("image", folder, out=tmp_path / "run", steps=1)
+    train(config)
+    path = tmp_path / "run" / "config.yaml"
+    path.write_text(path.read_text().replace(str(config.base.checkpoint), "elsewhere/base.safetensors"))
+    assert [p.name for p in export_run(tmp_path / "run", tmp_path / "to")] == ["tiny_image.safetensors"]
 
 
 def test_rows_after_the_checkpoint_are_forgotten_half_lines_too(tmp_path: Path):

@@ -7,7 +7,10 @@ python -m training export --convert v3_sd15_mm.ckpt --to v3_sd15_mm.safetensors
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 from animatelcm_core.formats import convert_motion
 
@@ -27,10 +30,17 @@ def export_run(run: Path, to: Path, online: bool = False, diffusers: bool = Fals
     if not folders:
         raise ConfigError(f"got {run}; expected the folder of a run with checkpoints in it")
     values = parse(run / "config.yaml")
-    config = STAGES[str(values.get("stage"))].model_validate(values)
+    config = STAGES[str(values.get("stage"))].model_validate(values, context={"files": False})
     state = checkpoint.load(folders[-1])
     weights = state.online if online or not state.average else state.average
-    about = metadata(config, state.step)
+    return export_weights(config, weights, state.step, to, diffusers)
+
+
+def export_weights(
+    config: RunConfig, weights: Mapping[str, Tensor], step: int, to: Path, diffusers: bool = False
+) -> list[Path]:
+    """Write trained parameters, under their names in a checkpoint, into the folder `to`."""
+    about = metadata(config, step)
     lora = {k.removeprefix("lora."): v for k, v in weights.items() if ".lora_" in k}
     motion = {k: v for k, v in weights.items() if ".lora_" not in k}
     written = []

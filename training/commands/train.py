@@ -11,27 +11,32 @@ import argparse
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from ..base import load_base
 from ..config import ConfigError, ImageConfig, RunConfig, VideoConfig, read_config
 from ..data import open_dataset
 from ..engine import Trainer
 from ..stages.distil import Distillation
 from ..stages.image import ImageStage
 from ..stages.video import VideoStage
+from ..weights import Files, Weights
 from .common import add_config_options, as_yaml, config_path, guarded
 from .export import export_run
 
 
-def build_stage(config: RunConfig, accelerator: Accelerator) -> Distillation:
-    """The stage of `config` on the accelerator's device. Raises ConfigError, FormatError."""
+def build_stage(config: RunConfig, accelerator: Accelerator, weights: Weights | None = None) -> Distillation:
+    """The stage of `config` on the accelerator's device, from its files or from other `weights`.
+
+    Raises ConfigError, FormatError.
+    """
     if config.base.dtype == "bfloat16" and accelerator.mixed_precision != "bf16":
         raise ConfigError(
             f"got base.dtype bfloat16 with mixed precision {accelerator.mixed_precision}; expected bf16: "
             "what is trained stays float32. Start with `accelerate launch --mixed_precision bf16`."
         )
-    base = load_base(config.base).to(accelerator.device)
+    weights = weights or Files(config)
+    base = weights.base().to(accelerator.device)
     if isinstance(config, VideoConfig):
-        return VideoStage(config, base)
+        own_lora = config.arm == "without_decouple"
+        return VideoStage(config, base, weights.motion(), None if own_lora else weights.lora(base.unet))
     assert isinstance(config, ImageConfig)
     return ImageStage(config, base)
 
@@ -41,10 +46,12 @@ def train(config: RunConfig) -> Trainer:
     accelerator = Accelerator(gradient_accumulation_steps=1)  # the trainer accumulates itself
     set_seed(config.seed)
     if accelerator.is_main_process:
-        config.out.mkdir(parents=True, exist_ok=True)
-        (config.out / "config.yaml").write_text(as_yaml(config), encoding="utf-8")
+        print(as_yaml(config), flush=True)
     stage = build_stage(config, accelerator)
     trainer = Trainer(config, stage, open_dataset(config.data, stage.base.fingerprint), accelerator)
+    if accelerator.is_main_process:  # not before: a config that does not fit the checkpoints is refused
+        config.out.mkdir(parents=True, exist_ok=True)
+        (config.out / "config.yaml").write_text(as_yaml(config), encoding="utf-8")
     trainer.run()
     if accelerator.is_main_process:
         for path in export_run(config.out, config.out / "export"):
@@ -63,8 +70,9 @@ def main(arguments: list[str]) -> int:
 
     def run() -> int:
         config = read_config(stage, config_path(options.config), options.changes)
-        print(as_yaml(config))
-        if not options.dry_run:
+        if options.dry_run:
+            print(as_yaml(config))
+        else:
             train(config)
         return 0
 

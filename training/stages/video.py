@@ -11,30 +11,32 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from animatelcm_core.motion_module import zero_init
+from animatelcm_core.motion_module import MotionModel, zero_init
 
-from ..base import Base, load_motion_model
+from ..base import Base
 from ..config import VideoConfig
 from ..ema import follow
-from ..lora import ONLINE, TARGET, Lora, load_lora
+from ..lora import ONLINE, TARGET, Lora
 from ..roles import Network, Role
 from .distil import Distillation
 
 
 class VideoStage(Distillation):
-    """Trains the temporal modules; in the arm `without_decouple` a new LoRA along with them."""
+    """Trains the temporal modules; in the arm `without_decouple` a new LoRA along with them.
 
-    def __init__(self, config: VideoConfig, base: Base):
+    phi: the teacher's motion weights. lora: the image stage's, injected into the base's UNet; the arm
+    `without_decouple` makes its own.
+    """
+
+    def __init__(self, config: VideoConfig, base: Base, phi: MotionModel, lora: Lora | None):
         super().__init__(config, base)
-        assert config.base.motion is not None
         self.arm, self.mu = config.arm, config.mu
-        self.phi = load_motion_model(config.base.motion, config.base.variant).to(base.device)
+        self.phi = phi.to(base.device)
         torch.manual_seed(config.seed)
         if self.arm == "without_decouple":
-            self.lora = Lora(base.unet, config.lora.rank, config.lora.alpha, (ONLINE, TARGET))
-        else:
-            assert config.base.lora is not None
-            self.lora = load_lora(base.unet, config.base.lora)
+            lora = Lora(base.unet, config.lora.rank, config.lora.alpha, (ONLINE, TARGET))
+        assert lora is not None
+        self.lora = lora
         self.theta = copy.deepcopy(self.phi)
         if config.temporal_init == "zero":
             zero_init(self.theta)

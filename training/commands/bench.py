@@ -1,0 +1,191 @@
+"""`bench`: speed, memory and share of peak arithmetic of one optimizer step, on random latents.
+
+python -m training bench --config sd15_video --random-weights --size 256 256 --precision bf16
+python -m training bench --config sd15_image_lora --random-weights --batch 4 --set base.dtype=bfloat16
+
+With --random-weights no file is needed. The step is the real one: teacher, target, online, backward,
+clipping, AdamW, moving averages. The peak is that of a large matrix product in the same precision, measured
+in the same run. Counted arithmetic is what runs: with gradient checkpointing the repeated forward counts too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+from benchmarks.machine import describe, peak_memory
+
+from ..arithmetic import matmul_rate, wait_for
+from ..config import ConfigError, RunConfig, SampleConfig, parse_run
+from ..data.sample import Dataset, Sample
+from ..engine import Trainer
+from ..metrics import Gathered
+from ..weights import Files, RandomWeights
+from .common import add_config_options, config_path, guarded
+from .train import build_stage
+
+
+@dataclass(frozen=True)
+class RandomLatents(Dataset):
+    """Noise in place of encoded clips: the arithmetic is the same."""
+
+    frames: int
+    size: tuple[int, int]  # of the pictures: height, width
+    width: int  # of the text context
+
+    def __len__(self) -> int:
+        return 4096
+
+    def load(self, index: int, generator: torch.Generator) -> Sample:
+        height, width = (side // 8 for side in self.size)
+        latents = torch.randn(self.frames, 4, height, width, generator=generator)
+        return Sample(index, "", latents=latents, context=torch.randn(77, self.width, generator=generator))
+
+
+def bench(
+    config: RunConfig, size: tuple[int, int], frames: int, steps: int, accelerator: Accelerator, files: bool
+) -> dict[str, Any]:
+    """One warm-up and then `steps` optimizer steps of `config`'s stage. What every process does, together."""
+    stage = build_stage(config, accelerator, Files(config) if files else RandomWeights(config))
+    width = stage.base.unet.config["cross_attention_dim"]
+    device = accelerator.device
+    with tempfile.TemporaryDirectory() as out:  # empty: there is nothing to resume
+        config = config.model_copy(update={"out": Path(out), "samples": SampleConfig()})
+        trainer = Trainer(config, stage, RandomLatents(frames, size, width), accelerator)
+        batches, gathered = iter(trainer.loader), Gathered(config.solver.steps)
+        trainer.update(batches, gathered)  # counts, and loads libraries
+        wait_for(device)
+        began = time.perf_counter()
+        for _ in range(steps):
+            trainer.update(batches, gathered)
+        wait_for(device)
+        seconds = (time.perf_counter() - began) / steps
+    memory = peak_memory(device.type)
+    dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
+    clips = config.batch.size * config.batch.accumulate * accelerator.num_processes
+    return {
+        "seconds_per_step": round(seconds, 4),
+        "clips_per_second": round(clips / seconds, 4),
+        "peak_gib": round(memory, 2),
+        **_shares(trainer.tflop, seconds, matmul_rate(device, dtype) * accelerator.num_processes),
+        "loss": gathered.row(accelerator.gather)["loss"],
+    }
+
+
+def _shares(tflop: float, seconds: float, peak: float) -> dict[str, float]:
+    rate = tflop / seconds
+    return {
+        "tflop_per_step": round(tflop, 4),
+        "tflop_per_second": round(rate, 4),
+        "tflop_per_second_of_a_matrix_product": round(peak, 4),
+        "share_of_peak": round(rate / peak, 4),
+    }
+
+
+def settings_of(config: RunConfig, name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """What tells one measurement from another."""
+    stage: str = config.stage  # type: ignore[attr-defined]
+    return {
+        "config": name,
+        "stage": stage,
+        **({"arm": config.arm} if stage == "video" else {}),  # type: ignore[attr-defined]
+        "frames": frames_of(config, options),
+        "size": list(options.size),
+        "batch": config.batch.size,
+        "accumulate": config.batch.accumulate,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "precision": options.precision,
+        "base_dtype": config.base.dtype,
+        "random_weights": options.random_weights,
+    }
+
+
+def frames_of(config: RunConfig, options: argparse.Namespace) -> int:
+    return 1 if config.stage == "image" else options.frames  # type: ignore[attr-defined]
+
+
+def keep(path: Path, row: dict[str, Any]) -> None:
+    """Add `row` to the runs in `path`, in place of an older one of the same settings and machine."""
+    runs = json.loads(path.read_text(encoding="ascii"))["runs"] if path.exists() else []
+    same = ("settings", "device", "processes")
+    runs = [run for run in runs if any(run[key] != row[key] for key in same)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"runs": [*runs, row]}, indent=1) + "\n", encoding="ascii")
+
+
+def resolved(options: argparse.Namespace) -> RunConfig:
+    """The config with what the options change. Raises ConfigError."""
+    changes = [f"batch.size={options.batch}", *options.changes]
+    if options.gradient_checkpointing is not None:
+        changes.append(f"gradient_checkpointing={str(options.gradient_checkpointing).lower()}")
+    config = parse_run(config_path(options.config), changes, files=not options.random_weights)
+    if any(side % 64 or side < 64 for side in options.size):
+        raise ConfigError(f"got --size {options.size}; expected multiples of 64 pixels")
+    if min(options.frames, options.steps, options.batch) < 1:
+        raise ConfigError("got a number below 1 of frames, steps or clips a batch; expected 1 or more")
+    return config
+
+
+def parser() -> argparse.ArgumentParser:
+    out = argparse.ArgumentParser(
+        prog="python -m training bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_config_options(out)
+    out.add_argument("--random-weights", action="store_true", help="seeded numbers instead of files")
+    out.add_argument("--frames", type=int, default=16, help="of a clip; pictures have one")
+    out.add_argument("--size", type=int, nargs=2, default=[256, 256], metavar=("H", "W"), help="in pixels")
+    out.add_argument("--batch", type=int, default=1, help="clips a process takes at once")
+    out.add_argument("--steps", type=int, default=5, help="that are timed, after one that is not")
+    out.add_argument("--gradient-checkpointing", action=argparse.BooleanOptionalAction, default=None)
+    out.add_argument("--device", choices=("cuda", "cpu"), help="the graphics card, if there is one")
+    out.add_argument("--precision", choices=("bf16", "no"), default="no", help="of autocast")
+    out.add_argument("--to", type=Path, help="JSON file that keeps the result, beside those of other runs")
+    return out
+
+
+def row_of(config: RunConfig, options: argparse.Namespace, arguments: list[str]) -> dict[str, Any] | None:
+    """Measure. One row with everything that says what it is; None in all but the main process."""
+    accelerator = Accelerator(cpu=options.device == "cpu", mixed_precision=options.precision)
+    set_seed(config.seed)
+    machine, frames = describe(), frames_of(config, options)
+    files = not options.random_weights
+    result = bench(config, tuple(options.size), frames, options.steps, accelerator, files)
+    if not accelerator.is_main_process:
+        return None
+    return {
+        "command": " ".join(["python -m training", *arguments]),
+        "date": time.strftime("%Y-%m-%d"),
+        "settings": settings_of(config, options.config, options),
+        "device": machine["gpu"] if accelerator.device.type == "cuda" else machine["cpu"],
+        "processes": accelerator.num_processes,
+        "machine": machine,
+        **result,
+    }
+
+
+def main(arguments: list[str]) -> int:
+    options = parser().parse_args(arguments[1:])
+
+    def run() -> int:
+        config = resolved(options)
+        if options.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError("got --device cuda; expected a CUDA card that this PyTorch can use")
+        row = row_of(config, options, arguments)
+        if row is not None:
+            print(json.dumps(row, indent=1))
+            if options.to is not None:
+                keep(options.to, row)
+        return 0
+
+    return guarded(run)

@@ -1,0 +1,89 @@
+"""Where the frozen weights of a run come from: the files that its config names, or seeded random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from animatelcm_core.motion_module import MotionModel
+
+from .base import MOTION_SIZES, Base, build_text, build_unet, build_vae, load_base, load_motion_model
+from .config import RunConfig
+from .lora import Lora, load_lora
+from .shapes import networks
+
+
+class Weights(Protocol):
+    """All on the CPU and frozen. `lora` injects the image stage's LoRA into `unet`."""
+
+    def base(self) -> Base: ...
+
+    def motion(self) -> MotionModel: ...
+
+    def lora(self, unet: nn.Module) -> Lora: ...
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a real run takes. Raises FormatError, ConfigError."""
+
+    config: RunConfig
+
+    def base(self) -> Base:
+        return load_base(self.config.base)
+
+    def motion(self) -> MotionModel:
+        assert self.config.base.motion is not None
+        return load_motion_model(self.config.base.motion, self.config.base.variant)
+
+    def lora(self, unet: nn.Module) -> Lora:
+        assert self.config.base.lora is not None
+        return load_lora(unet, self.config.base.lora)
+
+
+@dataclass(frozen=True)
+class RandomWeights:
+    """The same networks without any file: for speed, memory and tests at real size. They show nothing."""
+
+    config: RunConfig
+
+    def base(self) -> Base:
+        variant, dtype = self.config.base.variant, getattr(torch, self.config.base.dtype)
+        with self._seeded(0):
+            parts = build_unet(variant), build_vae(variant), build_text(variant)
+        for part in parts:
+            nn.Module.to(part, dtype)  # diffusers' own `to` warns of any change of type
+            part.eval().requires_grad_(False)
+        return Base(variant, *parts, _no_words, f"{variant}:random:{self.config.seed}")
+
+    def motion(self) -> MotionModel:
+        with self._seeded(1):
+            model = MotionModel(MOTION_SIZES[self.config.base.variant])
+        return model.eval().requires_grad_(False)
+
+    def lora(self, unet: nn.Module) -> Lora:
+        with self._seeded(2), torch.no_grad():
+            lora = Lora(unet, self.config.lora.rank, self.config.lora.alpha)
+            for name, parameter in lora.parameters().items():
+                if name.endswith("lora_B"):  # zero in a new LoRA
+                    parameter.normal_(std=0.02)
+        return lora
+
+    @contextmanager
+    def _seeded(self, part: int) -> Iterator[None]:
+        """A seed of its own for each part; the run's random state stays as it is."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed + part)
+            yield
+
+
+def _no_words(captions: list[str]) -> Tensor:
+    """Empty captions: a tokenizer would need files."""
+    tokens = torch.full((len(captions), networks.LENGTH), networks.END)
+    tokens[:, 0] = networks.START
+    return tokens
