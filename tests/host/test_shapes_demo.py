@@ -66,7 +66,7 @@ def test_clips_show_what_was_asked_for(client: Client, tmp_path: Path) -> None:
     file = tmp_path / "clips.safetensors"
     save_file({"clips": clips, "labels": torch.tensor(list(CAPTIONS.values()))}, file)
     right = int(in_the_repository("-c", _READ, str(file)))
-    # Colour and body. The motion is not asked for yet: the motion module is trained for 520 of 2500 steps.
+    # Colour and body. The motion is not asked for yet: creatures look ahead, but drift anywhere.
     assert right >= len(CAPTIONS) - 1
 
 
