@@ -1,6 +1,6 @@
 """What the trainer exports and what it computes itself: `python -m tests.support.trained_files FOLDER`.
 
-Writes lora.safetensors, motion.safetensors, and sampled.safetensors with `noise`, `fresh` and the `latents` that
+Writes lora.safetensors, motion.safetensors, and sampled.safetensors with `noise`, `fresh` and the `latents`
 the online network makes of them in two steps. Weights are halves already, so files lose nothing.
 """
 

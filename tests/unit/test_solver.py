@@ -37,7 +37,7 @@ def test_ddim_with_the_true_noise_is_the_teacher_free_pair():
 
 
 def test_the_solver_follows_a_gaussian_whose_trajectories_are_known():
-    """Data N(m, s^2): x_t = a m + sqrt(a^2 s^2 + 1 - a^2) z along a trajectory. Halved steps, half the error."""
+    """Data N(m, s^2): x_t = a m + sqrt(a^2 s^2 + 1 - a^2) z along a path. Halved steps, half the error."""
     m, s, alpha_bar = 1.5, 0.4, SCHEDULE.alpha_bar()
     z = torch.linspace(-2, 2, 9, dtype=torch.float64)
 

@@ -217,18 +217,18 @@ def captions_of(
 def noisy_timesteps(n: int, generator: torch.Generator) -> Tensor:
     """(n,) of 0..999, each the noisier of two draws: what a clip shows is decided at high noise.
 
-    With even draws the heading was still unknown at t = 800 after 2350 steps (the loss with a wrong motion word
-    was 1 % more than with the right one), and clips turned while they swam.
+    With even draws the heading was still unknown at t = 800 after 2350 steps (a wrong motion word cost 1 %
+    more loss than the right one), and clips turned while they swam.
     """
     return torch.randint(1000, (2, n), generator=generator).amax(0)
 
 
 def noise_loss(eps: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
-    """Squared error of the predicted noise, weighted as an error in x_0 that counts snr, at most 5, at least 0.1.
+    """Squared error of the predicted noise, weighed as an error in x_0 that counts snr, held to 0.1 .. 5.
 
     With equal weights nearly all of the gradient comes from low noise, where only texture is left to learn
-    (min-SNR cuts that off), and next to none from the highest, where a clip's path is decided: an error in x_0
-    counts snr = 0.005 there at t = 900, and creatures drifted anywhere while they looked ahead.
+    (min-SNR cuts that off), and next to none from the highest, where a clip's path is decided: at t = 900 an
+    error in x_0 counts 0.005, and creatures drifted anywhere while they looked ahead.
     """
     snr = alpha_bar / (1 - alpha_bar)
     weight = (snr.clamp(0.1, 5) / snr).float()
