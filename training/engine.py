@@ -150,6 +150,7 @@ class Trainer:
                             f"stopped at step {self.step} of {c.steps}; the same command goes on"
                         )
         finally:
+            batches.close()  # its workers end now: they take no signals
             if log is not None:
                 log.close()
 

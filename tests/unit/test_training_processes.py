@@ -163,3 +163,21 @@ def wait_for_a_row(run: Path, launcher: subprocess.Popen[str]) -> None:
         assert launcher.poll() is None, launcher.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+def test_a_signal_to_the_whole_group_saves_though_data_workers_get_it_too(folder: Path, tmp_path: Path):
+    """Ctrl-C in a terminal, or a scheduler: if workers died of it the run would end without a checkpoint."""
+    run = tmp_path / "run"
+    changes = {"out": run, "steps": 5000, "save_every": 5000, "batch": {"workers": 2}}
+    path = write_config(tmp_path / "run.yaml", "image", folder, **changes)
+    command = [sys.executable, "-m", "training", "image", "--config", str(path)]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    one = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **pipes)
+    try:
+        wait_for_a_row(run, one)
+        os.killpg(one.pid, signal.SIGINT)
+        output, _ = one.communicate(timeout=WAIT)
+    finally:
+        one.kill()
+    assert one.returncode == STOPPED, output
+    assert len(checkpoint.found(run)) == 1

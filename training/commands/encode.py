@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments[1:])
 
     def run() -> int:
-        config = parse_run(config_path(options.config), options.changes)
+        config = parse_run(config_path(options.config), options.changes, files=False)
         if isinstance(config.data, Cached):
             raise ConfigError(
                 f"got data of kind cached ({config.data.path}); expected videos, images or shards to encode. "

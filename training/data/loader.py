@@ -6,7 +6,8 @@ batch in slices, so together they see what one process with N times the batch se
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -82,6 +83,12 @@ class _Slices(torch_data.Sampler[list[int]]):
             base += self.batch * self.processes
 
 
+def _leave_signals_to_the_run(_worker: int) -> None:
+    """Launchers and terminals signal whole groups: a worker that died of it would end the run unsaved."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class Loader:
     """`for batch in loader`: never ends; a second loop goes on where the first one stopped.
 
@@ -119,13 +126,14 @@ class Loader:
         """Name -> reason of every file that this process could not use."""
         return self._tally.skipped
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch, None, None]:
         slices = _Slices(self.position, self._batch, self._process_index, self._processes)
         fetching = torch_data.DataLoader(
             self._reader,
             sampler=slices,
             batch_size=None,
             num_workers=self._workers,
+            worker_init_fn=_leave_signals_to_the_run,
             generator=torch.Generator(),  # its own: the run's random state stays as it is
         )
         for fetched in fetching:
