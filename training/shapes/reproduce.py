@@ -54,10 +54,11 @@ class Scale:
     clips: int = 90
     personal: int = 600
     real: int = figure.REAL
+    grids: bool = True
     table: tuple[str, ...] = ()
 
 
-SMOKE = Scale(2, 64, 8, 4, 4, 2, (0,), 10, 2, 90, ("--smoke",))
+SMOKE = Scale(2, 64, 8, 4, 4, 2, (0,), 10, 2, 90, False, ("--smoke",))
 
 
 class Reproduction:
@@ -152,6 +153,8 @@ class Reproduction:
 
     def config(self, name: str, folder: str, changes: list[str]) -> RunConfig:
         own = [f"base.checkpoint={self.base}", f"out={self.out / folder}"]
+        if not self.scale.grids:
+            own.append("samples.prompts=[]")
         if name == "shapes_image":
             own.append(f"data.path={self.out / 'data' / 'images'}")
         else:
