@@ -24,7 +24,7 @@ def test_every_stage_runs_and_a_second_run_passes_over_all_of_them(tmp_path: Pat
     rows = json.loads((tmp_path / "to" / "fig5.json").read_text(encoding="ascii"))["rows"]
     assert {row["arm"] for row in rows} == {"paper", "without_init", "without_decouple"}
     ends = {row["arm"]: max(r["tflop"] for r in rows if r["arm"] == row["arm"]) for row in rows}
-    assert ends["paper"] == pytest.approx(ends["without_init"])
+    assert ends["paper"] == pytest.approx(ends["without_init"], rel=0.05)  # its target starts bare
     assert ends["without_decouple"] == pytest.approx(ends["paper"], rel=0.2)  # whole steps, of few
     table = json.loads((tmp_path / "to" / "table1.json").read_text(encoding="ascii"))["rows"]
     assert {"animatelcm", "animatelcm_personal", "ddim", "dpm++", "teacher"} <= {
