@@ -201,9 +201,7 @@ def test_a_wrong_option_is_a_failure(tmp_path):
 
 
 def test_a_part_has_options_of_its_own_which_the_command_line_overrides(tmp_path):
-    (tmp_path / "test_it.py").write_text(
-        "def test_x1(): 0\ndef test_x2(): 0\ndef test_x3(): assert 0\n"
-    )
+    (tmp_path / "test_it.py").write_text("def test_x1(): 0\ndef test_x2(): 0\ndef test_x3(): assert 0\n")
     part = Part("a part", str(tmp_path), options=("-k", "x1"))
     assert suite._run(part, []) == Tally(passed=1)
     assert suite._run(part, ["-k", "x1 or x2"]) == Tally(passed=2)

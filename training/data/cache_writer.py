@@ -150,9 +150,7 @@ class CacheWriter:
         rows, number = self._rows, len(self.index.shards)
         none = torch.empty(0, *self.index.context_shape, dtype=torch.float16)
         tensors = {
-            "latents": torch.stack(
-                [row.latents for row in rows]
-            ).contiguous(),  # not channels-last
+            "latents": torch.stack([row.latents for row in rows]).contiguous(),  # not channels-last
             "text": torch.tensor([row.text for row in rows]),
             "contexts": torch.stack(self._contexts) if self._contexts else none,
         }
