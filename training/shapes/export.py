@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -95,6 +97,19 @@ def restore_checkpoint(path: Path) -> tuple[stages.ImageModel, AutoencoderKL]:
     for model in (image, vae):
         model.eval().requires_grad_(False)
     return image, vae
+
+
+def rewrite(
+    base: Path, changes: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
+) -> Path:
+    """The checkpoint `base` with other tensors under the names in `changes`, in its types; metadata kept."""
+    with safe_open(base, framework="pt") as file:
+        about = {**(file.metadata() or {}), **(metadata or {})}
+    tensors = load_file(base)
+    for key, value in changes.items():
+        tensors[key] = value.detach().reshape(tensors[key].shape).to(tensors[key].dtype).contiguous()
+    save_file(tensors, path, metadata=about)
+    return path
 
 
 def restore(folder: Path) -> SmallModel:

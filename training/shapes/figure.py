@@ -23,7 +23,7 @@ from ..eval.metrics import frechet
 from . import judge, pictures
 from .arms import Arm, Setting, sample
 from .cells import BATCH
-from .measure import NAMES, Measured, Space, asked_labels, captions_of, measure, real_clips
+from .measure import NAMES, Measured, Space, asked_labels, captions_of, measure
 from .results import about, shown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,11 +42,6 @@ class Evaluation:
     tflop: float
     frechet: float
     all_right: float
-
-
-def reference(net: judge.BodyNet, clips: int = REAL) -> Space:
-    """The real clips that evaluations are compared with: draw them once a run (a minute)."""
-    return Space(real_clips(clips, REAL_SEED, net).features)
 
 
 def evaluate_checkpoint(

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -24,7 +23,7 @@ from animatelcm_core.consistency import add_noise
 
 from .. import single_file
 from . import networks, stages, world
-from .export import restore_checkpoint
+from .export import restore_checkpoint, rewrite
 from .loop import Recipe, step_generator, train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,7 +90,8 @@ def fine_tune(base: Path, out: Path, recipe: Recipe = RECIPE, frames: int = FRAM
         return stages.noise_loss(unet(x, t, context, return_dict=False)[0], noise, alpha_bar[t])
 
     trained = train("personal", recipe, unet, loss_of, out)
-    return write(base, trained, out / "shapes_personal.safetensors")
+    title = {"modelspec.title": "AnimateLCM small world, ink on paper"}
+    return rewrite(base, single_file.unet_tensors(trained), out / "shapes_personal.safetensors", title)
 
 
 def cached_latents(vae: AutoencoderKL, out: Path, frames: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -104,17 +104,6 @@ def cached_latents(vae: AutoencoderKL, out: Path, frames: int, seed: int) -> tup
         os.replace(path.with_suffix(".tmp"), path)
     data = load_file(path)
     return data["latents"], data["labels"]
-
-
-def write(base: Path, unet: dict[str, Tensor], path: Path) -> Path:
-    """The checkpoint `base` with another UNet (diffusers names -> tensors), fp16, metadata kept."""
-    with safe_open(base, framework="pt") as file:
-        metadata = dict(file.metadata() or {})
-    tensors = load_file(base)
-    for key, value in single_file.unet_tensors(unet).items():
-        tensors[key] = value.reshape(tensors[key].shape).to(tensors[key].dtype).contiguous()
-    save_file(tensors, path, metadata={**metadata, "modelspec.title": "AnimateLCM small world, ink on paper"})
-    return path
 
 
 def main() -> None:

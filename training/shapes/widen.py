@@ -15,14 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .. import single_file
 from . import networks, stages, style, world, worn
-from .export import restore_checkpoint
+from .export import restore_checkpoint, rewrite
 from .loop import Recipe, step_generator, train
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,18 +68,7 @@ def widen(base: Path, out: Path, recipe: Recipe = RECIPE) -> Path:
         return stages.picture_loss(y, x, emphasis=1) + MARKED * mark + HELD * drift.square().mean() + size
 
     vae.load_state_dict(train("wide", recipe, vae, loss_of, out))
-    return write(base, vae, out / "shapes_sd.safetensors")
-
-
-def write(base: Path, vae: AutoencoderKL, path: Path) -> Path:
-    """The checkpoint `base` with another VAE, fp16, metadata kept."""
-    with safe_open(base, framework="pt") as file:
-        metadata = file.metadata()
-    tensors = load_file(base)
-    for key, value in single_file.vae_tensors(vae.state_dict()).items():
-        tensors[key] = value.detach().to(tensors[key].dtype).contiguous()
-    save_file(tensors, path, metadata=metadata)
-    return path
+    return rewrite(base, single_file.vae_tensors(vae.state_dict()), out / "shapes_sd.safetensors")
 
 
 @torch.inference_mode()
