@@ -11,14 +11,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from training.shapes import judge, style, world, worn
+from training.shapes import ink, judge, style, world, worn
 from training.shapes.loop import step_generator
 from training.shapes.measure import NAMES, asked_labels, measure
 from training.shapes.networks import WORDS
 
 KINDS: dict[str, Callable[[world.Clips], Tensor]] = {
     "worn": lambda clips: worn.wear(world.draw(clips)),
-    "styled": style.draw,
+    "inked": ink.draw,
 }
 
 
@@ -70,10 +70,10 @@ def test_wear_blurs_and_marks_the_same_corner() -> None:
 
 def test_style_keeps_place_and_colour_and_changes_the_rest() -> None:
     clips = world.sample_clips(30, step_generator(98, 0), asked_labels(30))
-    plain, styled = world.draw(clips, [0, 8]), style.draw(clips, [0, 8])
+    plain, styled = world.draw(clips, [0, 8]), ink.draw(clips, [0, 8])
     apart = judge.read_colour_and_motion(plain)[2] - judge.read_colour_and_motion(styled)[2]
     assert apart.norm(dim=-1).max() < 1.5  # pixels
-    assert torch.equal(styled, style.draw(clips)[:, [0, 8]])
+    assert torch.equal(styled, ink.draw(clips)[:, [0, 8]])
     black = (styled.amax(2) < 0.1).float().mean((1, 2, 3))
     assert black.min() > 0.02  # the outline
     assert (styled - plain).abs().mean() > 0.1

@@ -1,23 +1,27 @@
 """`python -m training.shapes STAGE --out FOLDER`: make the small world's model from nothing, on a CPU.
 
 `all` runs every stage in order, each held to its gate (gates.py) before the next begins. A run that is cut
-goes on where it was; a stage that is complete is passed over.
+goes on where it was; a stage that is complete is passed over. `restart` first, and they train the shipped
+weights further instead.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from . import gates, stages
 from .export import export
+from .restart import restart
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
 GUIDANCE = 3.0
-Stage = Callable[[Path, bool], None]
+RESTART = "restart"  # beside the stages: where they begin, not one of them
+Stage = Callable[..., None]
 STAGES: dict[str, Stage] = {
     "judge": stages.train_judge,
     "vae": stages.train_vae,
@@ -27,6 +31,7 @@ STAGES: dict[str, Stage] = {
     "motion": stages.train_motion,
     "export": lambda out, _: export(out, DEMO),
 }
+RECIPES = {"decoder": stages.DECODER, "image": stages.IMAGE, "motion": stages.MOTION}
 GATES: dict[str, Callable[[Path], object]] = {
     "judge": gates.gate_judge,
     "decoder": gates.gate_vae,
@@ -41,16 +46,23 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("stage", choices=["all", *STAGES])
+    parser.add_argument("stage", choices=["all", RESTART, *STAGES])
     parser.add_argument("--out", type=Path, default=Path("runs/shapes"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
         "--compile", action="store_true", help="bfloat16 and torch.compile: faster, needs a compiler"
     )
+    parser.add_argument("--steps", type=int, help=f"other than the recipe's; for {', '.join(RECIPES)}")
     options = parser.parse_args()
+    if options.steps and options.stage not in RECIPES:
+        parser.error(f"--steps: got stage {options.stage}; expected one of {', '.join(RECIPES)}")
     torch.set_num_threads(options.threads)
+    if options.stage == RESTART:
+        restart(options.out, DEMO)
+        return
     for name in STAGES if options.stage == "all" else [options.stage]:
-        STAGES[name](options.out, options.compile)
+        recipe = {"recipe": replace(RECIPES[name], steps=options.steps)} if options.steps else {}
+        STAGES[name](options.out, options.compile, **recipe)
         if name in GATES:
             GATES[name](options.out)
 

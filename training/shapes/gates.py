@@ -21,7 +21,7 @@ from animatelcm_core.motion_module import MotionModel
 from animatelcm_core.schedule import SCHEDULES
 
 from ..samplers import ddim, unet_eps
-from . import judge, networks, stages, world
+from . import judge, kinds, networks, stages, world
 from .loop import step_generator
 
 FLOORS = {
@@ -67,13 +67,24 @@ def gate_judge(out: Path, clips: int = 300) -> None:
 def gate_vae(out: Path, clips: int = 100) -> None:
     vae = stages.load_vae(out)
     pictures, labels = judge.held_out(clips)
-    flat = pictures.flatten(0, 1) * 2 - 1
-    again = torch.cat([networks.decode(vae, networks.encode(vae, x)) for x in flat.split(64)])
-    again = (again / 2 + 0.5).clamp(0, 1).view_as(pictures)
-    error = (again - pictures).square().mean((1, 2, 3, 4))
-    decibel = float((-10 * error.log10()).mean())
+    again = torch.cat([again_through(vae, x) for x in pictures.flatten(0, 1).split(64)]).view_as(pictures)
     right = shares(judge.read(again, stages.load_judge(out)).right(labels))
-    record(out, "vae", {"psnr_db": decibel, **right})
+    others = {
+        f"{kind}_db": decibel(again_through(vae, x), x)
+        for kind in ("worn", "inked")
+        for x in [kinds.pictures(kind, clips, step_generator(10_001, 0)) / 2 + 0.5]
+    }
+    record(out, "vae", {"psnr_db": decibel(again, pictures), **right, **others})
+
+
+def again_through(vae: AutoencoderKL, x: Tensor) -> Tensor:
+    """Pictures (n, 3, 64, 64) in 0..1, encoded and decoded."""
+    return (networks.decode(vae, networks.encode(vae, x * 2 - 1)) / 2 + 0.5).clamp(0, 1)
+
+
+def decibel(got: Tensor, wanted: Tensor) -> float:
+    """Mean over the first axis of the peak signal to noise ratio, values in 0..1."""
+    return float((-10 * (got - wanted).square().flatten(1).mean(1).log10()).mean())
 
 
 def draw_samples(out: Path, clips: int, guidance: float, seed: int, motion: bool) -> tuple[Tensor, Tensor]:

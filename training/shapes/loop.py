@@ -10,7 +10,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -51,6 +51,28 @@ def save_atomic(payload: object, path: Path) -> None:
     os.replace(temporary, path)
 
 
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {n: p for n, p in model.named_parameters() if p.requires_grad}
+
+
+def optimizer_of(params: Mapping[str, nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
+    return torch.optim.AdamW(params.values(), lr=recipe.rate, betas=(0.9, 0.99), weight_decay=1e-4)
+
+
+def save_state(
+    path: Path,
+    step: int,
+    params: Mapping[str, Tensor],
+    ema: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """What `train` goes on from."""
+    current = {n: p.detach() for n, p in params.items()}
+    save_atomic(
+        {"step": step, "params": current, "ema": dict(ema), "optimizer": optimizer.state_dict()}, path
+    )
+
+
 def train(
     name: str,
     recipe: Recipe,
@@ -65,8 +87,8 @@ def train(
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name}.pt"
-    params = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.AdamW(params.values(), lr=recipe.rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    params = trainable(model)
+    optimizer = optimizer_of(params, recipe)
     ema = {n: p.detach().clone() for n, p in params.items()}
     start = 0
     if path.exists():
@@ -78,10 +100,6 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
     log = (out / f"{name}.jsonl").open("a", encoding="ascii")
     log.write(json.dumps({"name": name, "from": start, **asdict(recipe)}) + "\n")
-
-    def save(step: int) -> None:
-        current = {n: p.detach() for n, p in params.items()}
-        save_atomic({"step": step, "params": current, "ema": ema, "optimizer": optimizer.state_dict()}, path)
 
     began, losses = time.monotonic(), []
     for step in range(start, recipe.steps):
@@ -113,6 +131,6 @@ def train(
                 f"{name} {done}/{recipe.steps} loss {row['loss']:.4f} {each:.2f} s/step {left:.0f} min left"
             )
         if done % recipe.save_every == 0 or done == recipe.steps:
-            save(done)
+            save_state(path, done, params, ema, optimizer)
     log.close()
     return ema

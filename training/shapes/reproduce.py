@@ -2,12 +2,11 @@
 
     python -m training.shapes.reproduce --out runs/reproduce
 
-1 widen     the VAE learns worn videos and the other style
-2 data      clean pictures and worn videos, encoded
-3 image     the LCM LoRA
-4 ablation  three arms, three training seeds, at equal counted arithmetic, evaluated on the way
-5 personal  the image model in another style
-6 table     every method at 1, 2, 4, 8 steps
+1 data      clean pictures and worn videos, encoded
+2 image     the LCM LoRA
+3 ablation  three arms, three training seeds, at equal counted arithmetic, evaluated on the way
+4 personal  the image model in another style
+5 table     every method at 1, 2, 4, 8 steps
 
 Every part goes on where it was cut; one that is complete is passed over. `--smoke` runs all of it at a tiny
 size in minutes, to see that the machinery works; its numbers mean nothing.
@@ -29,7 +28,7 @@ from ..commands.common import CONFIGS
 from ..commands.export import export_weights
 from ..commands.train import train
 from ..config import RunConfig, parse_run
-from . import figure, judge, style, widen
+from . import figure, judge, style
 from .arms import Files, build
 from .cells import kept
 from .data import make_caches
@@ -44,7 +43,6 @@ ARMS = ("paper", "without_init", "without_decouple")
 class Scale:
     """How much of everything. points: evaluations on the way of each ablation run."""
 
-    widen: int = 1500
     images: int = 6000
     videos: int = 2000
     image_steps: int = 800
@@ -58,7 +56,7 @@ class Scale:
     table: tuple[str, ...] = ()
 
 
-SMOKE = Scale(2, 64, 8, 4, 4, 2, (0,), 10, 2, 90, False, ("--smoke",))
+SMOKE = Scale(64, 8, 4, 4, 2, (0,), 10, 2, 90, False, ("--smoke",))
 
 
 class Reproduction:
@@ -66,15 +64,10 @@ class Reproduction:
 
     def __init__(self, out: Path, scale: Scale, to: Path):
         self.out, self.scale, self.to = out, scale, to
-        self.base = out / "wide" / "shapes_sd.safetensors"
+        self.base = ROOT / "demo" / "shapes_sd.safetensors"
         self.teacher = ROOT / "demo" / "shapes_motion.safetensors"
         self.lora = out / "image" / "export" / "shapes_image.safetensors"
         self.personal = out / "personal" / "shapes_personal.safetensors"
-
-    def widen(self) -> None:
-        if not self.base.exists():
-            recipe = Recipe(**{**vars(widen.RECIPE), "steps": self.scale.widen})
-            widen.widen(ROOT / "demo" / "shapes_sd.safetensors", self.out / "wide", recipe)
 
     def data(self) -> None:
         make_caches(self.base, self.out / "data", self.scale.images, self.scale.videos)
@@ -186,7 +179,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     r = Reproduction(options.out.resolve(), SMOKE if options.smoke else Scale(), options.to.resolve())
-    for part in (r.widen, r.data, r.image, r.ablation, r.personal_style, r.table):
+    for part in (r.data, r.image, r.ablation, r.personal_style, r.table):
         print(f"== {part.__name__}", flush=True)
         part()
 

@@ -20,14 +20,15 @@ from animatelcm_core.consistency import add_noise
 from animatelcm_core.motion_module import MotionModel, zero_init
 from animatelcm_core.schedule import SCHEDULES, Schedule
 
-from . import judge, networks, world
+from . import judge, kinds, networks, world, worn
 from .loop import Recipe, step_generator, train
 
 VAE = Recipe(steps=2800, batch=16, rate=2e-3, ema=0.995)
-VAE_FINE = Recipe(steps=900, batch=16, rate=1e-3, ema=0.99, seed=1)
+VAE_FINE = Recipe(steps=2000, batch=16, rate=1e-3, ema=0.99, seed=1)
 DECODER = Recipe(steps=1500, batch=16, rate=6e-4, ema=0.995, seed=2)
 IMAGE = Recipe(steps=4000, batch=64, rate=1e-3, ema=0.998)
 MOTION = Recipe(steps=3300, batch=6, rate=1e-3, ema=0.998)
+MARKED = 0.3  # weight of the watermark by itself: its strokes are few pixels of many
 IMAGE_SCHEDULE = Schedule(beta="scaled_linear", original_steps=1000)  # Stable Diffusion 1.5's own
 
 
@@ -35,11 +36,18 @@ def load_ema(path: Path) -> dict[str, Tensor]:
     return torch.load(path, weights_only=True)["ema"]
 
 
-def random_frames(n: int, generator: torch.Generator) -> Tensor:
-    """(n, 3, 64, 64) in -1..1, one frame each of n new clips."""
-    clips = world.sample_clips(n, generator)
-    frame = int(torch.randint(world.FRAMES, (), generator=generator))
-    return world.draw(clips, [frame])[:, 0] * 2 - 1
+def mixed_pictures(n: int, generator: torch.Generator) -> Tensor:
+    """(n, 3, 64, 64) in -1..1: a quarter worn, a quarter inked, the rest clean, in that order."""
+    counts = {"worn": n // 4, "inked": n // 4, "clean": n - 2 * (n // 4)}
+    x = torch.cat([kinds.pictures(kind, count, generator) for kind, count in counts.items()])
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def mixed_loss(y: Tensor, x: Tensor, emphasis: float) -> Tensor:
+    """`picture_loss` of mixed pictures, plus MARKED of the worn ones' watermark by itself."""
+    rows, columns = worn.corner()
+    marked = slice(0, len(x) // 4), slice(None), rows, columns
+    return picture_loss(y, x, emphasis) + MARKED * picture_loss(y[marked], x[marked])
 
 
 def train_vae(out: Path, compile: bool = False) -> None:
@@ -72,11 +80,11 @@ def _train_vae(
     run = torch.compile(reconstruct) if compile else reconstruct
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        x = random_frames(recipe.batch, generator)
+        x = mixed_pictures(recipe.batch, generator)
         noise = torch.randn(recipe.batch, 4, 8, 8, generator=generator)
         with torch.autocast("cpu", torch.bfloat16, enabled=compile):
-            y, mean = run(x.contiguous(memory_format=torch.channels_last), noise)
-        return picture_loss(y, x, emphasis) + 1e-3 * mean.float().square().mean()
+            y, mean = run(x, noise)
+        return mixed_loss(y, x, emphasis) + 1e-3 * mean.float().square().mean()
 
     return train(name, recipe, model, loss_of, out)
 
@@ -97,13 +105,13 @@ def train_decoder(out: Path, compile: bool = False, recipe: Recipe = DECODER) ->
     run = torch.compile(networks.decode) if compile else networks.decode
 
     def loss_of(generator: torch.Generator) -> Tensor:
-        x = random_frames(recipe.batch, generator).contiguous(memory_format=torch.channels_last)
+        x = mixed_pictures(recipe.batch, generator)
         with torch.no_grad():
             z = networks.encode(model, x)
         z = z + 0.02 / networks.LATENT_SCALE * torch.randn(z.shape, generator=generator)
         with torch.autocast("cpu", torch.bfloat16, enabled=compile):
             y = run(model, z)
-        return picture_loss(y, x, emphasis=1)
+        return mixed_loss(y, x, emphasis=1)
 
     train("decoder", recipe, model, loss_of, out)
 
@@ -148,7 +156,7 @@ def make_latents(out: Path, compile: bool = False, clips: int = 4000) -> None:
     model.load_state_dict(load_ema(out / "vae.pt"))
     model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     generator = step_generator(1, 0)
-    sample = torch.cat([networks.encode(model, random_frames(64, generator)) for _ in range(16)])
+    sample = torch.cat([networks.encode(model, kinds.pictures("clean", 64, generator)) for _ in range(16)])
     fold(model, sample)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, out / "vae.safetensors")
     latents = torch.empty(clips, world.FRAMES, 4, 8, 8, dtype=torch.float16)

@@ -1,11 +1,9 @@
-"""Another style of the small world, and the fine-tune that makes a personal image model of it.
+"""The fine-tune that makes a personal image model in another style (ink.py) of the small world's.
 
     python -m training.shapes.style --out runs/personal
 
-Ink on paper: warm paper with ruled lines instead of water, a thick black outline, flat colour with darker
-bands across the body. Bodies, colours, motions and captions are the world's own. Only the UNet learns, on
-single frames, as personal checkpoints do; motion weights and LoRA never see the style.
-Writes `OUT/shapes_personal.safetensors`, laid out as demo/shapes_sd.safetensors.
+Only the UNet learns, on single frames, as personal checkpoints do; motion weights and LoRA never see the
+style. Writes `OUT/shapes_personal.safetensors`, laid out as demo/shapes_sd.safetensors.
 """
 
 from __future__ import annotations
@@ -22,37 +20,13 @@ from torch import Tensor
 from animatelcm_core.consistency import add_noise
 
 from .. import single_file
-from . import networks, stages, world
+from . import ink, networks, stages, world
 from .export import restore_checkpoint, rewrite
 from .loop import Recipe, step_generator, train
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = Recipe(steps=600, batch=48, rate=3e-4, ema=0.99, warmup=30, seed=7)
 FRAMES = 4800  # styled frames, encoded once
-OUTLINE = 3.0  # pixels
-BANDS = 5.0  # darker bands: radians a body's size
-PAPER = (0.93, 0.88, 0.78)
-
-
-def draw(clips: world.Clips, frames: list[int] | None = None) -> Tensor:
-    """Styled pictures of the clips, (n, f, 3, 64, 64) float32 in 0..1; `frames` picks some of each clip."""
-    at = world.distances(clips, frames)
-    n, f = at.shape.shape[:2]
-    picture = paper(clips)[:, None].expand(n, f, 3, world.SIZE, world.SIZE).clone()
-    rgb = clips.rgb[:, None, :, None, None]
-    at.paint(picture, at.shape - OUTLINE / at.size, 0.06)
-    band = (torch.cos(2 * BANDS * at.u) * at.size / 4).clamp(-1, 1)[:, :, None]
-    at.paint(picture, at.shape, rgb * (0.86 + 0.14 * band))
-    at.paint_eyes(picture, (clips.motion != 0).float()[:, None, None, None])
-    return picture
-
-
-def paper(clips: world.Clips) -> Tensor:
-    """(n, 3, 64, 64): paper as bright as the water was, at least half, with a ruled line every 8 pixels."""
-    bright = 0.72 + 0.28 * clips.background.mean((1, 2))[:, None, None, None]
-    lines = torch.ones(world.SIZE)
-    lines[3::8] = 0.86
-    return torch.tensor(PAPER)[None, :, None, None] * bright * lines[None, None, :, None]
 
 
 @torch.inference_mode()
@@ -63,7 +37,7 @@ def styled_latents(vae: AutoencoderKL, frames: int, seed: int, batch: int = 48) 
         generator = step_generator(seed, start)
         clips = world.sample_clips(min(batch, frames - start), generator)
         frame = int(torch.randint(world.FRAMES, (), generator=generator))
-        x = draw(clips, [frame])[:, 0] * 2 - 1
+        x = ink.draw(clips, [frame])[:, 0] * 2 - 1
         latents.append(networks.encode(vae, x) * networks.LATENT_SCALE)
         labels.append(torch.stack([clips.body, clips.colour, clips.motion], dim=1))
     return torch.cat(latents), torch.cat(labels)

@@ -24,7 +24,7 @@ from torch import Tensor
 from ..eval.intervals import bootstrap, centred_interval
 from ..eval.metrics import real_versus_real
 from ..samplers import Spacing
-from . import judge, networks, pictures, style, world
+from . import ink, judge, networks, pictures, world
 from .arms import Files, Sampler, Setting, build
 from .cells import Cell, fill, kept, load_cell
 from .export import restore_checkpoint
@@ -161,7 +161,7 @@ def floors(options: argparse.Namespace, space: Space, net: judge.BodyNet) -> dic
     makers = {
         "real_versus_real": lambda: real_clips(clips, FLOOR_SEED, net),
         "real_through_vae": lambda: through_vae(options.checkpoint, clips, net),
-        "styled_versus_real": lambda: real_clips(clips, FLOOR_SEED, net, style.draw),
+        "styled_versus_real": lambda: real_clips(clips, FLOOR_SEED, net, ink.draw),
     }
     numbers = {}
     for name, make in makers.items():

@@ -1,8 +1,10 @@
 """The clips of the small world: one creature, its colour, its way, drawn from formulas.
 
 64x64 pixels, 16 frames, 8 frames a second. Three bodies, six colours, five motions; size, start, speed and
-background are random. A creature that moves has an open eye on its leading side and looks where it goes, one
-that rests has its eyes closed: temporal modules have no text input and read the motion from single frames.
+background are random. A creature that moves has an open eye on its leading side and swims towards the light:
+the water darkens behind it. One that rests has its eyes closed, in even water. Temporal modules have no text
+input and read the motion from single frames; the light tells it where noise hides the eye, at the first steps
+of sampling, where the path is decided.
 
 Everything is drawn with signed distances (negative inside, in pixels), so edges are smooth and any batch is
 drawn at once. Local coordinates: u along the heading, v to its side, in units of the body's size.
@@ -35,8 +37,8 @@ HEADINGS = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0], [0.0, -1.0], [0.0,
 class Clips:
     """Parameters of n clips. body, colour, motion: (n,) indices; the rest in pixels or 0..1.
 
-    centre: (n, f, 2) x, y of the body; size: (n,); heading: (n, 2); background: (n, 2, 3) top and bottom RGB;
-    rgb: (n, 3) colour of the body.
+    centre: (n, f, 2) x, y of the body; size: (n,); heading: (n, 2); background: (n, 2, 3) RGB of the water at
+    the picture's edges behind and ahead; rgb: (n, 3) colour of the body.
     """
 
     body: Tensor
@@ -74,16 +76,17 @@ def _uniform(n: int, low: float | Tensor, high: float | Tensor, generator: torch
     return low + (high - low) * torch.rand(n, generator=generator)
 
 
-def _backgrounds(n: int, generator: torch.Generator) -> Tensor:
-    """(n, 2, 3): pale or deep water, little saturation so that the creature stands out; half gradients."""
+def _backgrounds(moving: Tensor, generator: torch.Generator) -> Tensor:
+    """(n, 2, 3): pale or deep water, little saturation so that the creature stands out, darker behind it."""
+    n = len(moving)
     hue = torch.rand(n, generator=generator)
     tint = torch.stack([(torch.cos(2 * torch.pi * (hue + k / 3)) + 1) / 2 for k in range(3)], dim=1)
     saturation = _uniform(n, 0.04, 0.20, generator)[:, None]
     deep = torch.rand(n, generator=generator) < 0.4
-    value = torch.where(deep, _uniform(n, 0.15, 0.35, generator), _uniform(n, 0.72, 0.97, generator))
-    fall = torch.where(torch.rand(n, generator=generator) < 0.5, 0.0, 0.75)[:, None]
-    top = value[:, None] * (1 - saturation * (1 - tint))
-    return torch.stack([top, top * torch.where(fall > 0, fall, 1.0)], dim=1)
+    value = torch.where(deep, _uniform(n, 0.20, 0.40, generator), _uniform(n, 0.75, 0.97, generator))
+    fall = torch.where(moving, _uniform(n, 0.50, 0.70, generator), 1.0)[:, None]
+    ahead = value[:, None] * (1 - saturation * (1 - tint))
+    return torch.stack([ahead * fall, ahead], dim=1)
 
 
 def sample_clips(
@@ -114,7 +117,7 @@ def sample_clips(
         [torch.where(horizontal, along, across), torch.where(horizontal, across, along)], dim=-1
     )
     rgb = torch.tensor(list(COLOURS.values()))[colour]
-    return Clips(body, colour, motion, centre, size, heading, _backgrounds(n, generator), rgb)
+    return Clips(body, colour, motion, centre, size, heading, _backgrounds(moving, generator), rgb)
 
 
 def _ellipse(u: Tensor, v: Tensor, a: float, b: float) -> Tensor:
@@ -217,13 +220,20 @@ def distances(clips: Clips, frames: list[int] | None = None) -> Distances:
     return Distances(shape, white, pupil, lid, u, v, dy / size, size)
 
 
+def towards_light(clips: Clips) -> Tensor:
+    """(n, 1, 64, 64): 0 at the picture's edge behind the heading, 1 at the one ahead."""
+    ramp = torch.linspace(-0.5, 0.5, SIZE)
+    hx, hy = clips.heading[:, :, None, None].unbind(1)
+    return (0.5 + hx * ramp[None, None, :] + hy * ramp[None, :, None])[:, None]
+
+
 def draw(clips: Clips, frames: list[int] | None = None) -> Tensor:
     """Pictures of the clips, (n, f, 3, 64, 64) float32 in 0..1; `frames` picks some of each clip."""
     at = distances(clips, frames)
     n, f = at.shape.shape[:2]
-    ramp = torch.linspace(0, 1, SIZE)[None, None, None, :, None]
-    top, bottom = (clips.background[:, k, None, :, None, None] for k in (0, 1))
-    picture = (top + (bottom - top) * ramp).expand(n, f, 3, SIZE, SIZE).clone()
+    behind, ahead = (clips.background[:, k, :, None, None] for k in (0, 1))
+    water = behind + (ahead - behind) * towards_light(clips)
+    picture = water[:, None].expand(n, f, 3, SIZE, SIZE).clone()
     rgb = clips.rgb[:, None, :, None, None]
     at.paint(picture, at.shape - 1.6 / at.size, rgb * 0.45)  # a darker outline of about a pixel and a half
     light = (0.92 - 0.16 * at.y.clamp(-1, 1))[:, :, None]  # lit from above
