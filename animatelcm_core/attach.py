@@ -1,9 +1,10 @@
-"""Where temporal modules sit in a UNet, and how they are hung there without changing it.
+"""Where temporal modules and image features enter a UNet, and how they are hung there without changing it.
 
 A temporal module follows the attention of each spatial layer, or the residual block where a level has no
 attention, and comes before any down- or up-sampling; in the middle it follows the attention, before the
-second residual block. Forward hooks put it there: no module list, key or weight of the UNet changes, so LoRA,
-ControlNet and other patches keep meeting the model they know.
+second residual block. A reference image's features are added to the second layer of each level on the way
+down, before that layer's temporal module. Forward hooks put both there: no module list, key or weight of the
+UNet changes, so LoRA, ControlNet and other patches keep meeting the model they know.
 
 Both layouts are known by their attributes, not by class: ComfyUI's (`input_blocks`) and diffusers'
 (`down_blocks`).
@@ -11,9 +12,11 @@ Both layouts are known by their attributes, not by class: ComfyUI's (`input_bloc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
+import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 Temporal = Callable[[Tensor, int, float], Tensor]
@@ -127,3 +130,58 @@ def attached(
             handle = unet.get_submodule(sites[name]).register_forward_hook(hook_for(module))
             stack.callback(handle.remove)
         yield
+
+
+def feature_sites(unet: nn.Module) -> list[str]:
+    """Paths of the submodules whose output an image feature is added to, one per level, outermost first.
+
+    Raises AttachError for a network that is neither layout, or has a level of one layer.
+    """
+    sites = motion_sites(unet)
+    levels = len({name.split(".")[1] for name in sites if name.startswith("down_blocks")})
+    try:
+        return [sites[f"down_blocks.{level}.motion_modules.1"] for level in range(levels)]
+    except KeyError as error:
+        raise AttachError(f"got a {type(unet).__name__} without {error}; expected an SD1.5 UNet") from error
+
+
+@contextmanager
+def with_image_features(unet: nn.Module, features: Sequence[Tensor]) -> Iterator[None]:
+    """Run `unet` with a feature (f, c, h, w) added at each level; outside this context nothing is left.
+
+    The UNet's batch is ((k f), c, h, w): k evaluations of the same frames, conditional or not, get the same
+    features. Works with `attached`, in either order. Raises AttachError for another number of levels, and
+    when the batch is no multiple of the frames.
+    """
+    sites = feature_sites(unet)
+    if len(sites) != len(features):
+        raise AttachError(f"got an image encoder of {len(features)} levels; expected {len(sites)}")
+
+    def hook_for(feature: Tensor):
+        def hook(_layer: nn.Module, _args: object, output: Tensor | tuple[Tensor, ...]):
+            x = output[0] if isinstance(output, tuple) else output
+            x = _added(x, feature)
+            return (x, *output[1:]) if isinstance(output, tuple) else x
+
+        return hook
+
+    with ExitStack() as stack:
+        for site, feature in zip(sites, features, strict=True):
+            # Before every other hook there: the temporal module reads what the image has been added to.
+            handle = unet.get_submodule(site).register_forward_hook(hook_for(feature), prepend=True)
+            stack.callback(handle.remove)
+        yield
+
+
+def _added(x: Tensor, feature: Tensor) -> Tensor:
+    """x ((k f), c, h, w) plus the feature of each frame, resized where another patch has scaled x."""
+    frames = feature.shape[0]
+    if x.shape[0] % frames or x.shape[1] != feature.shape[1]:
+        raise AttachError(
+            f"got features of shape {tuple(x.shape)}; expected {feature.shape[1]} channels and a multiple of "
+            f"{frames} frames"
+        )
+    feature = feature.to(x)
+    if feature.shape[2:] != x.shape[2:]:
+        feature = F.interpolate(feature, size=x.shape[2:], mode="bilinear", align_corners=False)
+    return rearrange(rearrange(x, "(k f) c h w -> k f c h w", f=frames) + feature, "k f c h w -> (k f) c h w")

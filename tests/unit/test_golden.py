@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from animatelcm_core.attach import attached
 from animatelcm_core.config import MotionConfig
 from animatelcm_core.consistency import lcm_step
+from animatelcm_core.image_encoder import ImageEncoder
 from animatelcm_core.motion_module import MotionModel, TemporalModule
 from animatelcm_core.schedule import SCHEDULES, Schedule
 
@@ -97,3 +98,14 @@ def test_trajectory(table: str, steps: int) -> None:
         noise = None if last else golden[f"{table}.noise.{steps}.{i}"]
         x = lcm_step(x, eps, t, alpha_bar[t], following, noise)
     assert relative(x, golden[f"{table}.latents.{steps}"]) < 1e-5
+
+
+@pytest.mark.parametrize("motion_scale", [0.0, 0.8, 1.5])
+def test_image_encoder(motion_scale: float) -> None:
+    golden = load("image_encoder")
+    encoder = ImageEncoder((32, 64, 128, 128))
+    encoder.load_state_dict(weights(golden))
+    with torch.inference_mode():
+        features = encoder(golden["latent"], range(16), motion_scale)
+    for level, feature in enumerate(features):
+        assert relative(feature[[0, 7, 15]], golden[f"features_scale_{motion_scale}.{level}"]) < 1e-5
