@@ -8,6 +8,7 @@ from typing_extensions import override
 from . import folders
 from .apply import ApplyMotionModel, ModelSampling
 from .demo import LoadDemo
+from .image_to_video import ImageToVideo
 from .loaders import LoadCheckpoint, LoadMotionModel
 from .sampling import EmptyVideoLatent, Sample, SamplerLCM, Scheduler
 
@@ -22,6 +23,7 @@ NODES: list[type[io.ComfyNode]] = [
     SamplerLCM,
     EmptyVideoLatent,
     Sample,
+    ImageToVideo,
     LoadDemo,
 ]
 

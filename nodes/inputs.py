@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import comfy.model_management
+import torch
 from comfy_api.latest import io
 
+from ..animatelcm_core.host.checks import MIN_FRAMES
 from ..animatelcm_core.schedule import SCHEDULES, Schedule
 from .compat import widget
 
 CATEGORY = "AnimateLCM"
 MOTION_TYPE: Any = io.Custom("ANIMATELCM_MOTION")
 AUTO, KEEP = "auto", "keep"
+MOST_FRAMES = 64
 
 SCHEDULE_TOOLTIP = (
     "Noise schedule, which must be the one the motion model was made for. text to video and image to video: "
@@ -71,3 +75,53 @@ def steps_input() -> Any:
         tooltip="Number of sampling steps, 1 to 100. 4 to 8 are what AnimateLCM is made for; 1 or 2 are a "
         "sketch.",
     )
+
+
+def pixels_input(name: str) -> Any:
+    return widget(
+        io.Int,
+        name,
+        default=512,
+        min=64,
+        max=2048,
+        step=8,
+        tooltip=f"{name.capitalize()} of the clip in pixels, 64 to 2048, a multiple of 8. SD1.5 is at home "
+        "around 512.",
+    )
+
+
+def frames_input() -> Any:
+    return widget(
+        io.Int,
+        "frames",
+        default=16,
+        min=1,
+        max=4096,
+        tooltip="Length of the clip in frames, 1 to 4096; at 8 frames a second 16 are two seconds. Under "
+        f"{MIN_FRAMES} clips fall apart; over {MOST_FRAMES} needs context windows.",
+    )
+
+
+def percent_input(name: str, default: float, does: str, what: str = "the image") -> Any:
+    """Where in the sampling something begins or ends to act."""
+    return widget(
+        io.Float,
+        name,
+        default=default,
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        optional=True,
+        advanced=True,
+        tooltip=f"Where in the sampling {what} {does}, 0 (pure noise) to 1 (the clean picture).",
+    )
+
+
+def empty_clip(width: int, height: int, frames: int) -> dict[str, torch.Tensor]:
+    """A LATENT of zeros, one per frame. Raises ValueError for sides that are no multiple of 8 pixels."""
+    for name, pixels in (("width", width), ("height", height)):
+        if pixels % 8:
+            near = pixels // 8 * 8
+            raise ValueError(f"got {name} {pixels}; expected a multiple of 8. Use {near} or {near + 8}.")
+    shape = (frames, 4, height // 8, width // 8)
+    return {"samples": torch.zeros(shape, device=comfy.model_management.intermediate_device())}

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.model_management
-import comfy.sample
-import torch
 from comfy_api.latest import io
 
-from ..animatelcm_core.host.checks import MIN_FRAMES, frame_warnings
+from ..animatelcm_core.host.checks import frame_warnings
 from ..animatelcm_core.host.sampler import lcm_sampler
 from ..animatelcm_core.host.sampling import sample_clip, sigmas_for
 from .compat import output, schema, widget
 from .errors import show_on_node, warn
-from .inputs import CATEGORY, denoise_input, steps_input
-
-MOST_FRAMES = 64
+from .inputs import CATEGORY, denoise_input, empty_clip, frames_input, pixels_input, steps_input
 
 
 class Scheduler(io.ComfyNode):
@@ -92,18 +87,9 @@ class EmptyVideoLatent(io.ComfyNode):
             "trained on.",
             search_aliases=["empty latent", "batch size", "frames"],
             inputs=[
-                _pixels("width"),
-                _pixels("height"),
-                widget(
-                    io.Int,
-                    "frames",
-                    default=16,
-                    min=1,
-                    max=4096,
-                    tooltip="Length of the clip in frames, 1 to 4096; at 8 frames a second 16 are two "
-                    f"seconds. Under {MIN_FRAMES} clips fall apart; over {MOST_FRAMES} needs context "
-                    "windows.",
-                ),
+                pixels_input("width"),
+                pixels_input("height"),
+                frames_input(),
             ],
             outputs=[output(io.Latent, "LATENT", "The empty clip; each latent is one frame.")],
             hidden=[io.Hidden.unique_id],
@@ -111,27 +97,8 @@ class EmptyVideoLatent(io.ComfyNode):
 
     @classmethod
     def execute(cls, width: int, height: int, frames: int) -> io.NodeOutput:
-        for name, pixels in (("width", width), ("height", height)):
-            if pixels % 8:
-                near = pixels // 8 * 8
-                raise ValueError(f"got {name} {pixels}; expected a multiple of 8. Use {near} or {near + 8}.")
         warn(cls, frame_warnings(frames))
-        shape = (frames, 4, height // 8, width // 8)
-        latent = torch.zeros(shape, device=comfy.model_management.intermediate_device())
-        return io.NodeOutput({"samples": latent})
-
-
-def _pixels(name: str) -> Any:
-    return widget(
-        io.Int,
-        name,
-        default=512,
-        min=64,
-        max=2048,
-        step=8,
-        tooltip=f"{name.capitalize()} of the clip in pixels, 64 to 2048, a multiple of 8. SD1.5 is at home "
-        "around 512.",
-    )
+        return io.NodeOutput(empty_clip(width, height, frames))
 
 
 class Sample(io.ComfyNode):

@@ -1,10 +1,10 @@
 """Weights files: read safely, recognised by their tensors, checked, and written.
 
 `read_tensors` opens any file; `load_motion` makes a `MotionFile` of its tensors or says what
-they are instead; `build_motion_model` turns that into modules.
+they are instead; `build_motion_model` and `build_image_encoder` turn that into modules.
 """
 
-from .build import build_motion_model
+from .build import build_image_encoder, build_motion_model
 from .errors import FormatError
 from .identify import Identity, describe, identify, is_lora, is_motion, require_lora
 from .kinds import MotionKind
@@ -20,6 +20,7 @@ __all__ = [
     "Identity",
     "MotionFile",
     "MotionKind",
+    "build_image_encoder",
     "build_motion_model",
     "convert_motion",
     "describe",

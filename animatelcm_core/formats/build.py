@@ -1,12 +1,14 @@
-"""From a checked motion file to a `MotionModel` with its weights."""
+"""From a checked motion file to a `MotionModel` and an `ImageEncoder` with its weights."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ..image_encoder import ImageEncoder
 from ..motion_module import MotionModel
 from .motion_file import MotionFile
 
@@ -23,9 +25,25 @@ def build_motion_model(
     """
     with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
         model = MotionModel(file.config, ops)
-    model.requires_grad_(False)
-    weights = {key: value.to(dtype or value.dtype, copy=not assign) for key, value in file.motion.items()}
-    model.load_state_dict(weights, strict=True, assign=True)
+    _load(model, file.motion, dtype, assign)
     tables = {key: value.to(torch.float32, copy=not assign) for key, value in file.positions.items()}
     model.set_positions(tables)
-    return model.eval()
+    return model
+
+
+def build_image_encoder(
+    file: MotionFile, ops: Any = nn, dtype: torch.dtype | None = None, assign: bool = False
+) -> ImageEncoder | None:
+    """The image encoder of `file`, as `build_motion_model` makes its motion model; None if it has none."""
+    if not file.image_encoder:
+        return None
+    with torch.device("meta"):
+        encoder = ImageEncoder(file.config.channels, ops)
+    _load(encoder, file.image_encoder, dtype, assign)
+    return encoder
+
+
+def _load(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype | None, assign: bool) -> None:
+    module.requires_grad_(False).eval()
+    weights = {key: value.to(dtype or value.dtype, copy=not assign) for key, value in tensors.items()}
+    module.load_state_dict(weights, strict=True, assign=True)

@@ -52,7 +52,7 @@ def check_predicts_noise(model: Any) -> None:
         )
 
 
-def _width(layer: nn.Module) -> int | None:
+def width_of(layer: nn.Module) -> int | None:
     """Channels that leave a residual block or an attention layer of the host's UNet."""
     return getattr(layer, "out_channels", None) or getattr(layer, "in_channels", None)
 
@@ -64,7 +64,7 @@ def check_motion_fits(unet: nn.Module, modules: Mapping[str, int], name: str) ->
     except AttachError as error:
         raise ValueError(f"{name}: {error}") from error
     for module, channels in modules.items():
-        width = _width(unet.get_submodule(sites[module]))
+        width = width_of(unet.get_submodule(sites[module]))
         if width is not None and width != channels:
             raise ValueError(
                 f"got the motion model {name} with {channels} channels at {module}; expected {width} for "

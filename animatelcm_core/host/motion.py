@@ -12,7 +12,7 @@ import comfy.model_patcher
 import comfy.ops
 import torch
 
-from ..formats import MotionFile, build_motion_model, load_motion, read_tensors
+from ..formats import MotionFile, build_image_encoder, build_motion_model, load_motion, read_tensors
 from ..motion_module import MotionModel
 
 
@@ -23,13 +23,14 @@ class Motion:
     name: of the file, as the user chose it. kind: layout of the file.
     schedule: name of the schedule that the file was made for.
     patcher: the host's ModelPatcher of the MotionModel (the host frees objects with a `.patcher` like
-    models).
+    models). encoder: the same of the ImageEncoder, or None.
     """
 
     name: str
     kind: str
     schedule: str
     patcher: Any
+    encoder: Any = None
 
     @property
     def model(self) -> MotionModel:
@@ -62,8 +63,13 @@ def load_file(path: str, name: str = "") -> Motion:
 
 
 def motion_patcher(path: str, name: str, disable_dynamic: bool = False) -> Any:
-    """ModelPatcher of a motion file; the host calls this again for another device."""
+    """ModelPatcher of a file's motion model; the host calls this again for another device."""
     return _managed(path, name, disable_dynamic).patcher
+
+
+def encoder_patcher(path: str, name: str, disable_dynamic: bool = False) -> Any:
+    """ModelPatcher of a file's image encoder; the host calls this again for another device."""
+    return _managed(path, name, disable_dynamic).encoder
 
 
 def _managed(path: str, name: str, disable_dynamic: bool) -> Motion:
@@ -73,15 +79,26 @@ def _managed(path: str, name: str, disable_dynamic: bool) -> Motion:
     # loading takes weights from the mapped file; other hosts get copies, so that the file on disk can be
     # replaced.
     on_demand = managed is not comfy.model_patcher.ModelPatcher
-    model = build_motion_model(file, comfy.ops.manual_cast, storage_dtype(file), assign=on_demand)
+    how = (comfy.ops.manual_cast, storage_dtype(file), on_demand)
+
+    def patcher_of(model: Any, factory: Callable[..., Any]) -> Any:
+        patcher = managed(
+            model,
+            load_device=comfy.model_management.get_torch_device(),
+            offload_device=comfy.model_management.unet_offload_device(),
+        )
+        patcher.cached_patcher_init = (factory, (path, name))
+        return patcher
+
+    model, encoder = build_motion_model(file, *how), build_image_encoder(file, *how)
     model.uid = uuid.uuid4().hex  # type: ignore[assignment]  # names these weights to a compiled UNet
-    patcher = managed(
-        model,
-        load_device=comfy.model_management.get_torch_device(),
-        offload_device=comfy.model_management.unet_offload_device(),
+    return Motion(
+        name,
+        file.kind,
+        file.schedule,
+        patcher_of(model, motion_patcher),
+        patcher_of(encoder, encoder_patcher) if encoder else None,
     )
-    patcher.cached_patcher_init = (motion_patcher, (path, name))
-    return Motion(name, file.kind, file.schedule, patcher)
 
 
 def on_device_of(model: Any, patcher: Any) -> Any:

@@ -13,19 +13,18 @@ feed-forward) is that of the spatial transformer before it, which has been freed
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from comfy.patcher_extension import WrappersMP
-from comfy_api.torch_helpers.torch_compile import COMPILE_KEY
-from torch import nn
 
 from ..attach import AttachError, attached
 from ..motion_module import MotionModel
 from .checks import check_base, check_frames, check_motion_fits
+from .compiled import marked, tell_compiler
+from .evaluation import check_range, networks, within
 from .motion import Motion, on_device_of
 from .watch import replace_wrapper, watch_length
 
@@ -46,14 +45,6 @@ class MotionPatch:
     start_percent: float
     end_percent: float
 
-    def active(self, sampling: Any, timestep: torch.Tensor) -> bool:
-        """Whether noise level timestep[0] (a sigma) lies in the range, as the host reads percentages."""
-        if self.start_percent <= 0 and self.end_percent >= 1:
-            return True
-        sigma = float(timestep[0])
-        first, last = (sampling.percent_to_sigma(p) for p in (self.start_percent, self.end_percent))
-        return last <= sigma <= first
-
     def evaluate(
         self,
         executor: Any,
@@ -66,56 +57,24 @@ class MotionPatch:
         **kw: Any,
     ) -> Any:
         """CALC_COND_BATCH wrapper. x_in: (f, 4, h, w), one clip or window; the UNet gets (k f) of them."""
-        if not self.active(model.model_sampling, timestep):
+        if not within(model.model_sampling, timestep, self.start_percent, self.end_percent):
             return executor(model, conds, x_in, timestep, options, *args, **kw)
         frames = x_in.shape[0]
         check_frames(frames, self.max_frames)
-        pairs = list(_pairs(model, options))
+        weights: list[object] = []
         with ExitStack() as stack:
-            for unet, motion in pairs:
+            for unet, motion in networks(model, options, KEY):
+                assert isinstance(motion, MotionModel)
                 stack.enter_context(attached(unet, motion.blocks(), frames, self.strength))
+                weights.append(motion.uid)
             try:
-                marked = self._marked(options, frames, [motion for _, motion in pairs])
-                return executor(model, conds, x_in, timestep, marked, *args, **kw)
+                told = marked(options, KEY, frames, self.strength, *weights)
+                return executor(model, conds, x_in, timestep, told, *args, **kw)
             except AttachError as error:
                 raise ValueError(
                     f"{error}. Another node on this MODEL evaluates the frames in parts; remove it, or let "
                     "it work on the whole clip."
                 ) from error
-
-    def _marked(self, options: dict[str, Any], frames: int, motions: list[MotionModel]) -> dict[str, Any]:
-        """`options` with a mark of what is attached; the caller's dicts stay as they are."""
-        transformer = dict(options.get("transformer_options", {}))
-        transformer[KEY] = "/".join([KEY, str(frames), str(self.strength), *(str(m.uid) for m in motions)])
-        return {**options, "transformer_options": transformer}
-
-    def tell_compiler(self, executor: Any, x: torch.Tensor, t: torch.Tensor, *args: Any, **kw: Any) -> Any:
-        """APPLY_MODEL wrapper: a compiled UNet gets the mark as the name of one more (unused) argument.
-
-        Compiled code does not look at hooks, nor, by the host's own compile node, at transformer_options: it
-        would be used again for another frame count, another motion model or none. It does look at the names
-        of its arguments.
-        """
-        options = kw.get("transformer_options") or args[3]
-        mark = options.get(KEY)
-        if mark and _is_compiled(executor.class_obj, options):
-            kw[mark] = True
-        return executor(x, t, *args, **kw)
-
-
-def _is_compiled(base_model: Any, options: dict[str, Any]) -> bool:
-    """Whether torch.compile is at work: an object patch, or the host's wrapper, before or after ours."""
-    by_wrapper = COMPILE_KEY in options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
-    return by_wrapper or hasattr(base_model.diffusion_model, "_orig_mod")
-
-
-def _pairs(model: Any, options: dict[str, Any]) -> Iterator[tuple[nn.Module, MotionModel]]:
-    """Each UNet that this evaluation runs on (one per device) with its motion model."""
-    clones = options.get("multigpu_clones")
-    patchers = list(clones.values()) if clones else [model.current_patcher]
-    for patcher in patchers:
-        for motion in patcher.get_additional_models_with_key(KEY):
-            yield patcher.model.diffusion_model, motion.model
 
 
 def has_motion(model: Any) -> bool:
@@ -127,6 +86,7 @@ def without_motion(model: Any) -> Any:
     """A clone of MODEL without the motion that `with_motion` put there."""
     model = model.clone()
     model.remove_additional_models(KEY)
+    model.remove_attachments(KEY)
     for kind in _WRAPPERS:
         model.remove_wrappers_with_key(kind, KEY)
     return model
@@ -144,17 +104,14 @@ def with_motion(
     """
     check_base(model)
     check_motion_fits(model.get_model_object("diffusion_model"), motion.model.config.modules(), motion.name)
-    if start_percent > end_percent:
-        raise ValueError(
-            f"got start_percent {start_percent:g} after end_percent {end_percent:g}; expected start before "
-            "end. Swap them: 0 is the beginning of sampling, 1 its end."
-        )
+    check_range(start_percent, end_percent)
     model = without_motion(model)
     if strength == 0:
         return model
     patch = MotionPatch(motion.model.config.max_frames, strength, start_percent, end_percent)
+    model.set_attachments(KEY, motion)  # where a reference image finds its encoder
     model.set_additional_models(KEY, [on_device_of(model, motion.patcher)])
     replace_wrapper(model, WrappersMP.CALC_COND_BATCH, KEY, patch.evaluate)
-    replace_wrapper(model, WrappersMP.APPLY_MODEL, KEY, patch.tell_compiler)
+    replace_wrapper(model, WrappersMP.APPLY_MODEL, KEY, tell_compiler(KEY))
     replace_wrapper(model, WrappersMP.OUTER_SAMPLE, KEY, watch_length(patch.max_frames))
     return model

@@ -1,0 +1,64 @@
+"""From an IMAGE of any size to the latent of a reference image, as the authors prepare it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.utils
+from einops import rearrange, repeat
+from torch import Tensor
+
+MOST_PIXELS = 2**28  # of a resized image; far above any picture, far below what exhausts memory
+
+
+def reference_latents(vae: Any, images: Tensor, width: int, height: int) -> Tensor:
+    """VAE latents (b, 4, height / 8, width / 8) of images (b, h, w, c), covered and cropped; see `cover`."""
+    pictures = cover(as_rgb(images), width, height)
+    latents = vae.encode(pictures)
+    if latents.ndim != 4 or latents.shape[1] != 4:
+        raise ValueError(
+            f"got latents of shape {tuple(latents.shape)} from this VAE; expected 4 channels. "
+            "Use the VAE of the SD1.5 checkpoint."
+        )
+    return latents
+
+
+def as_rgb(images: Tensor) -> Tensor:
+    """(b, h, w, 3) of images with 1, 3 or 4 channels, values 0..1.
+
+    Transparency is laid on black, grey becomes RGB. Raises ValueError for other shapes and for numbers that
+    are not finite.
+    """
+    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
+        raise ValueError(
+            f"got an image of shape {tuple(images.shape)}; expected (batch, height, width, 1, 3 or 4 "
+            "channels). Connect an IMAGE."
+        )
+    images = images.float()
+    if not images.isfinite().all():
+        raise ValueError(
+            "got an image with numbers that are not finite (black or broken pixels); expected 0 to 1. Look "
+            "at the node that makes this image: a VAE in half precision is the usual cause."
+        )
+    if images.shape[-1] == 1:
+        images = repeat(images, "b h w 1 -> b h w c", c=3)
+    if images.shape[-1] == 4:
+        images = images[..., :3] * images[..., 3:]
+    return images.clamp(0, 1)
+
+
+def cover(images: Tensor, width: int, height: int) -> Tensor:
+    """images (b, h, w, 3) resized by Lanczos until they cover width x height, the middle cut out."""
+    before_h, before_w = images.shape[1:3]
+    ratio = max(width / before_w, height / before_h)
+    wide, high = max(width, round(before_w * ratio)), max(height, round(before_h * ratio))
+    if wide * high > MOST_PIXELS:
+        raise ValueError(
+            f"got an image of {before_w}x{before_h} to fill {width}x{height}; expected sides less than "
+            f"{MOST_PIXELS // (width * height)} times as long as each other. Crop the image first."
+        )
+    if (wide, high) != (before_w, before_h):
+        channels_first = rearrange(images, "b h w c -> b c h w")
+        images = rearrange(comfy.utils.lanczos(channels_first, wide, high), "b c h w -> b h w c")
+    top, left = (high - height) // 2, (wide - width) // 2
+    return images[:, top : top + height, left : left + width].contiguous()
