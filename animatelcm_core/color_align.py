@@ -31,7 +31,7 @@ class Weights:
 
 
 def official(frames: Tensor, reference: Tensor, weights: Weights = Weights()) -> Tensor:
-    """The authors' procedure on frames (n, h, w, 3); reference (H, W, 3), any size.
+    """The authors' procedure on frames (n, h, w, 3); reference (H, W, 3) of any size.
 
     Returns multiples of 1/255, the authors' bytes for the default weights. Needs OpenCV: ImportError.
     """
@@ -62,20 +62,20 @@ def align(
     mask: Tensor | None = None,
     smoothing: float = 0.0,
 ) -> Tensor:
-    """frames (n, h, w, 3) with the mean colour of reference (H, W, 3), in float32.
+    """frames (n, h, w, 3) with the mean colour of reference (n or 1, H, W, 3), in float32.
 
     strength: 0 returns the frames, 1 the aligned ones. mask: (n or 1, h, w) in 0..1, where frames are
-    measured and changed; the reference is measured under its first frame, resized. smoothing: frames over
+    measured and changed; each reference is measured under its first frame, resized. smoothing: frames over
     which the shifts are averaged (deviation of a Gaussian), 0 for none: it takes out the flicker that frames
     of different content would bring.
     """
     frames, reference = frames.float(), reference.float()
     if mask is not None:
         mask = mask.to(frames).expand(len(frames), -1, -1)
-        fitted = F.interpolate(mask[:1, None], reference.shape[:2], mode="bilinear", align_corners=False)
-        wanted = means(reference[None], fitted[:, 0])
+        fitted = F.interpolate(mask[:1, None], reference.shape[1:3], mode="bilinear", align_corners=False)
+        wanted = means(reference, fitted[:, 0])
     else:
-        wanted = means(reference[None])
+        wanted = means(reference)
     shifts = smoothed(_difference(wanted, means(frames, mask)), smoothing)
     out = torch.empty_like(frames)
     for i, frame in enumerate(frames):
@@ -108,7 +108,7 @@ def means(frames: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def _difference(wanted: Tensor, got: Tensor) -> Tensor:
-    """`means` (1, 5) and (n, 5) -> (n, 3): turn of the hue in sextants, -3 .. 3, saturation, value.
+    """`means` (n or 1, 5) and (n, 5) -> (n, 3): turn of the hue in sextants, -3 .. 3, saturation, value.
 
     A picture's hue is that of its mean colour: a mean over the circle in which a pixel counts as much as it
     has colour. There is nothing to turn where one of the two is grey.

@@ -7,6 +7,7 @@ from typing_extensions import override
 
 from . import folders
 from .apply import ApplyMotionModel, ModelSampling
+from .color_align import ColorAlign
 from .demo import LoadDemo
 from .image_to_video import ImageToVideo
 from .loaders import LoadCheckpoint, LoadMotionModel
@@ -24,6 +25,7 @@ NODES: list[type[io.ComfyNode]] = [
     EmptyVideoLatent,
     Sample,
     ImageToVideo,
+    ColorAlign,
     LoadDemo,
 ]
 
