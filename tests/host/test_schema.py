@@ -14,7 +14,7 @@ from support import ROOT
 from support.inprocess import Comfy
 
 SNAPSHOT = Path(__file__).with_name("golden_schema.json")
-TABLE = {  # issue 2, section 4: ids, inputs in order
+TABLE = {  # ids, inputs in order
     "AnimateLCM_LoadCheckpoint": "ckpt_name motion_model lcm_lora lora_strength schedule",
     "AnimateLCM_LoadMotionModel": "motion_model",
     "AnimateLCM_ApplyMotionModel": "model motion schedule strength start_percent end_percent",
@@ -23,6 +23,10 @@ TABLE = {  # issue 2, section 4: ids, inputs in order
     "AnimateLCM_SamplerLCM": "s_noise",
     "AnimateLCM_EmptyVideoLatent": "width height frames",
     "AnimateLCM_Sample": "model positive negative latent seed steps cfg denoise",
+    "AnimateLCM_ImageToVideo": (
+        "model vae image width height frames motion_scale level_weights start_percent end_percent encoder"
+    ),
+    "AnimateLCM_ColorAlign": "images reference mode hue saturation value strength mask smoothing",
     "AnimateLCM_LoadDemo": "",
 }
 FILES = ("ckpt_name", "motion_model", "lcm_lora")  # their choices are this machine's files

@@ -15,6 +15,7 @@ CHECKPOINT = "checkpoints/small.safetensors"
 MOTION = "animatediff_models/small_t2v.safetensors"
 OTHER_MOTION = "animatediff_models/small_v2.safetensors"
 WIDE_MOTION = "animatediff_models/small_t2v_32bit.safetensors"
+IMAGE_MOTION = "animatediff_models/small_i2v.safetensors"
 LORA = "loras/small_lcm.safetensors"
 # Two levels, for what takes long: compiling.
 TINY_CHECKPOINT = "checkpoints/tiny.safetensors"
@@ -35,6 +36,7 @@ motions = models / "animatediff_models"
 s.write_motion(motions / "small_t2v.safetensors", sizes=s.SMALL)
 s.write_motion(motions / "small_t2v_32bit.safetensors", sizes=s.SMALL, dtype=torch.float32)
 s.write_motion(motions / "small_v2.safetensors", layout="animatediff_v2", seed=7, sizes=s.SMALL)
+s.write_motion(motions / "small_i2v.safetensors", layout="animatelcm_i2v", seed=3, sizes=s.SMALL)
 tiny = replace(s.SMALL, channels=(32, 64))
 s.write_sd15(models / "checkpoints/tiny.safetensors", sizes=tiny)
 s.write_motion(motions / "tiny_t2v.safetensors", sizes=tiny)
