@@ -288,9 +288,14 @@ def _number(text: str) -> str | float:
         return text
 
 
-def fingerprint(config: RunConfig) -> str:
-    """16 hex digits of everything that changes what is learned; not of where it is written or logged."""
+def fingerprint(config: RunConfig, processes: int) -> str:
+    """16 hex digits of everything that changes what is learned; not of where it is written or logged.
+
+    Of the batch it is the samples of an update, over all processes: how they are split changes nothing.
+    """
+    batch = config.batch
     kept = config.model_dump(
-        mode="json", exclude={"out", "name", "save_every", "keep", "log_every", "samples", "steps"}
+        mode="json", exclude={"out", "name", "save_every", "keep", "log_every", "samples", "steps", "batch"}
     )
+    kept["samples_an_update"] = batch.size * batch.accumulate * processes
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]

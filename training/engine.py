@@ -17,11 +17,12 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from . import arithmetic, checkpoint
-from .config import ConfigError, OptimConfig, RunConfig, fingerprint
+from .config import ConfigError, RunConfig, fingerprint
 from .data.loader import Loader
 from .data.sample import Batch
 from .ema import follow
 from .metrics import Gathered, Log
+from .rates import rate_at
 from .samples import SampleGrids
 from .stages.distil import Distillation
 
@@ -31,16 +32,6 @@ ONE_REQUEST = 5.0  # seconds in which signals are one request to stop: launchers
 
 class Interrupted(Exception):
     """The run was asked to stop; everything is saved."""
-
-
-def rate_at(optim: OptimConfig, step: int, steps: int) -> float:
-    """Learning rate of update `step` (0-based): linear warm-up, then constant, or a cosine to a 20th."""
-    if step < optim.warmup:
-        return optim.rate * (step + 1) / optim.warmup
-    if optim.schedule == "constant":
-        return optim.rate
-    progress = (step - optim.warmup) / max(1, steps - optim.warmup)
-    return optim.rate * (0.05 + 0.95 * (1 + torch.cos(torch.tensor(torch.pi * progress)).item()) / 2)
 
 
 class Trainer:
@@ -58,7 +49,7 @@ class Trainer:
         )
         self.average = {k: p.detach().clone() for k, p in self.params.items()} if config.average else {}
         self.step, self.bad, self.tflop = 0, 0, 0.0
-        self.fingerprint = fingerprint(config)
+        self.fingerprint = fingerprint(config, accelerator.num_processes)
         position = self._resume()
         self.loader = Loader(
             dataset,
@@ -82,8 +73,9 @@ class Trainer:
         state = checkpoint.load(folders[-1])
         if state.fingerprint != self.fingerprint:
             raise ConfigError(
-                f"got a config other than that of {folders[-1]}; expected the same base, data and method. "
-                "Use another `out`, or the config that is saved beside the checkpoints."
+                f"got a config other than that of {folders[-1]}; expected the same base, data, method "
+                "and samples an update (batch.size times batch.accumulate times processes). Use another "
+                "`out`, or the config that is saved beside the checkpoints."
             )
         with torch.no_grad():
             for name, parameter in self.params.items():
@@ -102,22 +94,19 @@ class Trainer:
         A process that left earlier would have its launcher end the one that still writes.
         """
         if self.accelerator.is_main_process:
-            self._write()
+            checkpoint.save(self.config.out, self.state(), self.config.keep)
         self.accelerator.wait_for_everyone()
 
-    def _write(self) -> None:
-        checkpoint.save(
-            self.config.out,
-            checkpoint.State(
-                self.step,
-                {k: p.detach() for k, p in self.params.items()},
-                self.average,
-                self.stage.extra_state(),
-                self.optimizer.state_dict(),
-                self.fingerprint,
-                {"position": self.loader.position, "tflop_per_step": self.tflop},
-            ),
-            self.config.keep,
+    def state(self) -> checkpoint.State:
+        """All of the run as it is."""
+        return checkpoint.State(
+            self.step,
+            {k: p.detach() for k, p in self.params.items()},
+            self.average,
+            self.stage.extra_state(),
+            self.optimizer.state_dict(),
+            self.fingerprint,
+            {"position": self.loader.position, "tflop_per_step": self.tflop},
         )
 
     # The loop.
@@ -158,7 +147,7 @@ class Trainer:
         """One optimizer step of `accumulate` micro-batches. Returns seconds spent waiting for data."""
         c, waited = self.config, 0.0
         for group in self.optimizer.param_groups:
-            group["lr"] = rate_at(c.optim, self.step, c.steps)
+            group["lr"] = self._rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         for i in range(c.batch.accumulate):
             began = time.monotonic()
@@ -206,6 +195,10 @@ class Trainer:
 
     # Helpers.
 
+    def _rate(self, step: int) -> float:
+        optim = self.config.optim
+        return rate_at(optim.rate, optim.warmup, step, self.config.steps, optim.schedule == "cosine")
+
     def _count(self, batch: Batch) -> float:
         """Counted arithmetic of one optimizer step of all processes, in TFLOP. Changes nothing."""
         with arithmetic.counter() as counter:
@@ -222,7 +215,7 @@ class Trainer:
         row = gathered.row(self.accelerator.gather)
         row |= {
             "norm": gathered.norm,
-            "rate": rate_at(c.optim, self.step - 1, c.steps),
+            "rate": self._rate(self.step - 1),
             "clips_per_second": clips / seconds,
             "data_wait": waited / seconds,
             "tflop": self.tflop * self.step,

@@ -54,7 +54,8 @@ def main(stage_name: str, folder: Path) -> dict[str, Any]:
     trainer.update(iter(trainer.loader), gathered)
     seconds = time.monotonic() - began
     changed = [k for k, p in trainer.params.items() if digest([p]) != before[k]]
-    exported = export_weights(config, {k: p.detach() for k, p in trainer.params.items()}, 1, folder)
+    state = trainer.state()
+    exported = export_weights(config, state.online, state, folder)
     return {
         "loss": gathered.row(accelerator.gather)["loss"],
         "norm": gathered.norm,

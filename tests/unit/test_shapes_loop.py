@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.shapes.loop import Recipe, rate_at, train
+from training.shapes.loop import Recipe, train
 
 RECIPE = Recipe(steps=12, batch=4, rate=1e-2, warmup=3, save_every=5)
 
@@ -52,10 +52,3 @@ def test_not_finite_stops_and_keeps_the_last_good(tmp_path: Path) -> None:
             tmp_path,
         )
     assert (tmp_path / "line.pt").read_bytes() == good
-
-
-def test_rate_warms_up_and_falls() -> None:
-    rates = [rate_at(RECIPE, step) for step in range(RECIPE.steps)]
-    assert rates[0] < rates[1] < rates[2] <= RECIPE.rate
-    assert all(a >= b for a, b in zip(rates[3:], rates[4:], strict=False))
-    assert rates[-1] < 0.1 * RECIPE.rate

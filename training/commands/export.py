@@ -16,7 +16,7 @@ from animatelcm_core.formats import convert_motion
 
 from .. import checkpoint
 from ..base import MOTION_SIZES
-from ..config import STAGES, ConfigError, RunConfig, fingerprint, parse
+from ..config import STAGES, ConfigError, RunConfig, parse
 from ..export import kohya_tensors, save_lora, save_motion_adapter, save_motion_weights
 from .common import guarded
 
@@ -33,14 +33,21 @@ def export_run(run: Path, to: Path, online: bool = False, diffusers: bool = Fals
     config = STAGES[str(values.get("stage"))].model_validate(values, context={"files": False})
     state = checkpoint.load(folders[-1])
     weights = state.online if online or not state.average else state.average
-    return export_weights(config, weights, state.step, to, diffusers)
+    return export_weights(config, weights, state, to, diffusers)
 
 
 def export_weights(
-    config: RunConfig, weights: Mapping[str, Tensor], step: int, to: Path, diffusers: bool = False
+    config: RunConfig,
+    weights: Mapping[str, Tensor],
+    state: checkpoint.State,
+    to: Path,
+    diffusers: bool = False,
 ) -> list[Path]:
-    """Write trained parameters, under their names in a checkpoint, into the folder `to`."""
-    about = metadata(config, step)
+    """Write trained parameters, under their names in a checkpoint, into the folder `to`.
+
+    weights: `online` or `average` of `state`.
+    """
+    about = metadata(config, state)
     lora = {k.removeprefix("lora."): v for k, v in weights.items() if ".lora_" in k}
     motion = {k: v for k, v in weights.items() if ".lora_" not in k}
     written = []
@@ -56,13 +63,13 @@ def export_weights(
     return written
 
 
-def metadata(config: RunConfig, step: int) -> dict[str, str]:
+def metadata(config: RunConfig, state: checkpoint.State) -> dict[str, str]:
     """Where a file comes from."""
     return {
         "animatelcm.stage": str(getattr(config, "stage", "")),
         "animatelcm.base": config.base.checkpoint.name,
-        "animatelcm.steps": str(step),
-        "animatelcm.config": fingerprint(config),
+        "animatelcm.steps": str(state.step),
+        "animatelcm.config": state.fingerprint,
         "modelspec.title": config.name,
     }
 

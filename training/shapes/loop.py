@@ -7,7 +7,6 @@ the same batches as one that was not.
 from __future__ import annotations
 
 import json
-import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +15,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from ..rates import rate_at
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,6 @@ class Recipe:
 
 def step_generator(seed: int, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
-
-
-def rate_at(recipe: Recipe, step: int) -> float:
-    """Linear warm-up, then a cosine down to 5 %."""
-    if step < recipe.warmup:
-        return recipe.rate * (step + 1) / recipe.warmup
-    progress = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return recipe.rate * (0.05 + 0.95 * (1 + math.cos(math.pi * progress)) / 2)
 
 
 def save_atomic(payload: object, path: Path) -> None:
@@ -104,7 +97,7 @@ def train(
     began, losses = time.monotonic(), []
     for step in range(start, recipe.steps):
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(recipe, step)
+            group["lr"] = rate_at(recipe.rate, recipe.warmup, step, recipe.steps, cosine=True)
         loss = loss_of(step_generator(recipe.seed, step))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

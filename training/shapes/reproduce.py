@@ -121,7 +121,7 @@ class Reproduction:
             if state.step in done:
                 continue
             weights = state.average or state.online
-            files = export_weights(config, weights, state.step, config.out / "evaluated")
+            files = export_weights(config, weights, state, config.out / "evaluated")
             lora = next((p for p in files if p.stem.endswith("_lora")), self.lora)
             model = build(arm, Files(self.base, files[-1], lora))
             got = figure.evaluate_checkpoint(model, net, Space(real.features), self.scale.clips)
