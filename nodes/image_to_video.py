@@ -11,7 +11,7 @@ from ..animatelcm_core.host.checks import frame_warnings
 from ..animatelcm_core.host.image import encoder_of, with_image
 from ..animatelcm_core.host.motion import Motion
 from ..animatelcm_core.host.patch import has_motion
-from ..animatelcm_core.host.reference import reference_latents
+from ..animatelcm_core.host.reference import as_rgb, reference_latents
 from .compat import output, schema, widget
 from .errors import warn
 from .inputs import CATEGORY, MOTION_TYPE, empty_clip, frames_input, percent_input, pixels_input
@@ -95,7 +95,7 @@ class ImageToVideo(io.ComfyNode):
         end_percent: float = 1.0,
         encoder: Motion | None = None,
     ) -> io.NodeOutput:
-        clip = empty_clip(width, height, frames)
+        clip, image = empty_clip(width, height, frames), as_rgb(image)
         if len(image) not in (1, frames):
             raise ValueError(
                 f"got {len(image)} images for {frames} frames; expected one, or one per frame. Set frames to "
