@@ -3,6 +3,7 @@
 encode   videos or pictures -> cached latents and text, for `data: {kind: cached}`
 image    stage one: the LCM LoRA
 video    stage two: the motion weights
+adapt    stage three: the image encoder, without a teacher
 eval     exported weights -> clips, and what they measure: judge, CLIPSIM, FVD
 export   a checkpoint of a run -> files for ComfyUI; other motion files -> .safetensors
 bench    speed, memory and share of peak arithmetic of one training step
@@ -13,7 +14,8 @@ from __future__ import annotations
 import importlib
 import sys
 
-COMMANDS = ("encode", "image", "video", "eval", "export", "bench")
+STAGES = ("image", "video", "adapt")
+COMMANDS = ("encode", *STAGES, "eval", "export", "bench")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,9 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     if not arguments or arguments[0] not in COMMANDS:
         print(__doc__)
         return 0 if arguments and arguments[0] in ("-h", "--help") else 2
-    command = importlib.import_module(
-        f".commands.{'train' if arguments[0] in ('image', 'video') else arguments[0]}", __package__
-    )
+    name = "train" if arguments[0] in STAGES else arguments[0]
+    command = importlib.import_module(f".commands.{name}", __package__)
     return command.main(arguments)
 
 

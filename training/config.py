@@ -1,6 +1,7 @@
 """What a run is: one YAML file, checked before anything is loaded. Unknown keys are refused.
 
     stage: image | video        which part of decoupled consistency learning (paper 4.1)
+           adapt                a new part without a teacher (paper 4.3)
     base:                       the network that is distilled, by local files
     data:                       where samples come from (training/data/config.py)
     solver, loss, lora, optim   the method; symbols as in animatelcm_core/solver.py
@@ -175,6 +176,37 @@ class ImageConfig(RunConfig):
     mu: float = Field(default=0.0, ge=0, lt=1)
 
 
+class AdaptSection(Section):
+    """What is adapted without a teacher.
+
+    reading: how the reference image is given (training/readers.py); only `latents` can be exported.
+    motion: whether the motion weights learn along, at `motion_rate` times the rate.
+    motion_scale: as the clips will be sampled; the authors use 0.8.
+    """
+
+    kind: Literal["image_encoder"] = "image_encoder"
+    reading: Literal["latents", "pixels", "first_frame"] = "latents"
+    motion: bool = False
+    motion_rate: float = Field(default=1.0, gt=0)
+    motion_scale: float = Field(default=0.8, ge=0, le=2)
+
+
+class AdaptConfig(RunConfig):
+    """Stage three: a new part for a distilled network, without a teacher."""
+
+    stage: Literal["adapt"] = "adapt"
+    adapt: AdaptSection = AdaptSection()
+
+    @model_validator(mode="after")
+    def _has_its_files(self) -> AdaptConfig:
+        if self.base.motion is None or self.base.lora is None:
+            raise ValueError(
+                "got no base.motion or no base.lora; expected distilled motion weights and the LCM LoRA "
+                "(AnimateLCM's, or yours from the stages video and image)"
+            )
+        return self
+
+
 class VideoConfig(RunConfig):
     """Stage two: the motion weights.
 
@@ -199,7 +231,7 @@ class VideoConfig(RunConfig):
         return self
 
 
-STAGES: dict[str, type[RunConfig]] = {"image": ImageConfig, "video": VideoConfig}
+STAGES: dict[str, type[RunConfig]] = {"image": ImageConfig, "video": VideoConfig, "adapt": AdaptConfig}
 
 
 def read_config(stage: str, path: Path, changes: list[str] | None = None) -> RunConfig:

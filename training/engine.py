@@ -24,7 +24,7 @@ from .ema import follow
 from .metrics import Gathered, Log
 from .rates import rate_at
 from .samples import SampleGrids
-from .stages.distil import Distillation
+from .stages.stage import Stage
 
 BAD_UPDATES = 5  # in a row before a run gives up
 ONE_REQUEST = 5.0  # seconds in which signals are one request to stop: launchers repeat those of a terminal
@@ -37,11 +37,11 @@ class Interrupted(Exception):
 class Trainer:
     """One run. `accelerator` brings devices, precision and processes."""
 
-    def __init__(self, config: RunConfig, stage: Distillation, dataset: Any, accelerator: Accelerator):
+    def __init__(self, config: RunConfig, stage: Stage, dataset: Any, accelerator: Accelerator):
         self.config, self.stage, self.accelerator = config, stage, accelerator
         self.params = stage.trainable()
         self.optimizer = torch.optim.AdamW(
-            self.params.values(),
+            self._groups(),
             lr=config.optim.rate,
             betas=config.optim.betas,
             weight_decay=config.optim.weight_decay,
@@ -147,7 +147,7 @@ class Trainer:
         """One optimizer step of `accumulate` micro-batches. Returns seconds spent waiting for data."""
         c, waited = self.config, 0.0
         for group in self.optimizer.param_groups:
-            group["lr"] = self._rate(self.step)
+            group["lr"] = group["factor"] * self._rate(self.step)
         self.optimizer.zero_grad(set_to_none=True)
         for i in range(c.batch.accumulate):
             began = time.monotonic()
@@ -194,6 +194,13 @@ class Trainer:
         return False
 
     # Helpers.
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """The trainable parameters by the stage's factor on their learning rate."""
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in self.params.items():
+            groups.setdefault(self.stage.rate_of(name), []).append(parameter)
+        return [{"params": members, "factor": factor} for factor, members in groups.items()]
 
     def _rate(self, step: int) -> float:
         optim = self.config.optim

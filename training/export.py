@@ -52,11 +52,18 @@ def save_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, 
 
 
 def save_motion_weights(
-    path: Path, tensors: Mapping[str, Tensor], config: MotionConfig, metadata: Mapping[str, str]
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    config: MotionConfig,
+    metadata: Mapping[str, str],
+    schedule: str = "text to video",
 ) -> Path:
-    """Motion weights in the published layout, without position tables, as AnimateLCM's have none."""
+    """Motion weights in the published layout, without position tables, as AnimateLCM's have none.
+
+    tensors: with `img_encoder.` for image to video.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    about = {SCHEDULE_KEY: "text to video", **({} if config.heads == 8 else {HEADS_KEY: str(config.heads)})}
+    about = {SCHEDULE_KEY: schedule, **({} if config.heads == 8 else {HEADS_KEY: str(config.heads)})}
     save_motion(path, tensors, {**about, **metadata}, torch.float16)
     return path
 

@@ -15,7 +15,7 @@ from animatelcm_core.schedule import SCHEDULES
 
 from .config import RunConfig
 from .samplers import lcm
-from .stages.distil import Distillation
+from .stages.stage import Preview, Stage
 
 FRAME_MILLISECONDS = 125
 
@@ -23,31 +23,31 @@ FRAME_MILLISECONDS = 125
 class SampleGrids:
     """`out/samples/step_00000500.gif` (a PNG for pictures), by the online weights. Main process only."""
 
-    def __init__(self, config: RunConfig, stage: Distillation, accelerator: Accelerator):
+    def __init__(self, config: RunConfig, stage: Stage, accelerator: Accelerator):
         self.config, self.stage, self.accelerator = config.samples, stage, accelerator
         self.folder = config.out / "samples"
         self.frames = config.samples.frames if stage.student().motion is not None else 1
-        # A LoRA alone lives on SD's own betas, motion weights on AnimateLCM's.
-        self.schedule = SCHEDULES["text to video" if self.frames > 1 else "soft"]
+        self.schedule = SCHEDULES[stage.schedule]
 
     def write(self, step: int) -> None:
-        if not (self.config.prompts and self.accelerator.is_main_process):
+        prompts = self.stage.previews(self.config.prompts)
+        if not (self.config.prompts and prompts and self.accelerator.is_main_process):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        columns = [self.pictures(steps) for steps in self.config.steps]
-        rows = [torch.cat([column[i] for column in columns], dim=3) for i in range(len(self.config.prompts))]
+        columns = [self.pictures(prompts, steps) for steps in self.config.steps]
+        rows = [torch.cat([column[i] for column in columns], dim=3) for i in range(len(prompts))]
         save_frames(torch.cat(rows, dim=2), self.folder / f"step_{step:08d}.gif")
 
     @torch.inference_mode()
-    def pictures(self, steps: int) -> Tensor:
+    def pictures(self, prompts: list[Preview], steps: int) -> Tensor:
         """(prompts, f, 3, h, w) in 0..1."""
         base, (height, width) = self.stage.base, self.config.size
         generator = torch.Generator().manual_seed(self.config.seed)
         noise = torch.randn(1, self.frames, 4, height // 8, width // 8, generator=generator).to(base.device)
         out = []
-        for prompt in self.config.prompts:
+        for prompt, reference in prompts:
             context = base.encode_text([prompt])
-            with self.stage.network.acting(self.stage.student(), self.frames):
+            with self.stage.network.acting(self.stage.student(), self.frames, reference):
                 latents = lcm(
                     self._eps, noise, context, self.schedule, steps, torch.Generator().manual_seed(1)
                 )

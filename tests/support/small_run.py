@@ -63,7 +63,7 @@ def config_of(stage: str, folder: Path, **changes: Any) -> RunConfig:
         "save_every": 2,
         "log_every": 1,
     }
-    if stage == "video":
+    if stage in ("video", "adapt"):
         values["base"]["motion"] = MOTION
         values["base"]["lora"] = folder / "lora.safetensors"
     return STAGES[stage].model_validate(deep_merge(values, changes))

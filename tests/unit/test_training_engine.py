@@ -42,7 +42,7 @@ def everything(trainer: Trainer) -> dict[str, torch.Tensor]:
     return state
 
 
-@pytest.mark.parametrize("stage", ["image", "video"])
+@pytest.mark.parametrize("stage", ["image", "video", "adapt"])
 def test_a_run_that_was_cut_ends_bit_for_bit_like_one_that_was_not(stage: str, folder: Path, tmp_path: Path):
     changes = {"average": 0.9, "batch": {"size": 2, "accumulate": 2}}
     whole = make(stage, folder, tmp_path / "whole", **changes)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from animatelcm_core.formats import convert_motion
+from animatelcm_core.formats import convert_motion, load_motion, read_tensors
 
 from .. import checkpoint
 from ..base import MOTION_SIZES
-from ..config import STAGES, ConfigError, RunConfig, parse
+from ..config import STAGES, AdaptConfig, ConfigError, RunConfig, parse
 from ..export import kohya_tensors, save_lora, save_motion_adapter, save_motion_weights
+from ..stages.adapt import AdaptStage
 from .common import guarded
 
 
@@ -48,6 +49,8 @@ def export_weights(
     weights: `online` or `average` of `state`.
     """
     about = metadata(config, state)
+    if isinstance(config, AdaptConfig):
+        return [_export_encoder(config, weights, to / f"{config.name}.safetensors", about)]
     lora = {k.removeprefix("lora."): v for k, v in weights.items() if ".lora_" in k}
     motion = {k: v for k, v in weights.items() if ".lora_" not in k}
     written = []
@@ -61,6 +64,22 @@ def export_weights(
         if diffusers:
             written.append(save_motion_adapter(to / f"{config.name}_diffusers.safetensors", motion, about))
     return written
+
+
+def _export_encoder(
+    config: AdaptConfig, weights: Mapping[str, Tensor], path: Path, about: Mapping[str, str]
+) -> Path:
+    """The image encoder with its motion weights: those trained along, or else the base's."""
+    if config.adapt.reading != "latents":
+        raise ConfigError(
+            f"got a run with adapt.reading {config.adapt.reading}; expected latents: the released layout has "
+            "no place for another. Such a run is for comparison."
+        )
+    sizes = MOTION_SIZES[config.base.variant]
+    if not config.adapt.motion:
+        assert config.base.motion is not None
+        weights = {**load_motion(*read_tensors(config.base.motion)).motion, **weights}
+    return save_motion_weights(path, weights, sizes, about, AdaptStage.schedule)
 
 
 def metadata(config: RunConfig, state: checkpoint.State) -> dict[str, str]:

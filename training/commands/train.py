@@ -1,4 +1,4 @@
-"""`image` and `video`: run one stage. The same command resumes a run that was cut.
+"""`image`, `video` and `adapt`: run one stage. The same command resumes a run that was cut.
 
 python -m training image --config shapes_image
 accelerate launch --config_file training/configs/accelerate_8gpu.yaml -m training video --config sd15_video
@@ -11,18 +11,19 @@ import argparse
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from ..config import ConfigError, ImageConfig, RunConfig, VideoConfig, read_config
+from ..config import AdaptConfig, AdaptSection, ConfigError, ImageConfig, RunConfig, VideoConfig, read_config
 from ..data import open_dataset
 from ..engine import Trainer
-from ..stages.distil import Distillation
+from ..stages.adapt import AdaptStage
 from ..stages.image import ImageStage
+from ..stages.stage import Stage
 from ..stages.video import VideoStage
 from ..weights import Files, Weights
 from .common import add_config_options, as_yaml, config_path, guarded
 from .export import export_run
 
 
-def build_stage(config: RunConfig, accelerator: Accelerator, weights: Weights | None = None) -> Distillation:
+def build_stage(config: RunConfig, accelerator: Accelerator, weights: Weights | None = None) -> Stage:
     """The stage of `config` on the accelerator's device, from its files or from other `weights`.
 
     Raises ConfigError, FormatError.
@@ -37,6 +38,8 @@ def build_stage(config: RunConfig, accelerator: Accelerator, weights: Weights | 
     if isinstance(config, VideoConfig):
         own_lora = config.arm == "without_decouple"
         return VideoStage(config, base, weights.motion(), None if own_lora else weights.lora(base.unet))
+    if isinstance(config, AdaptConfig):
+        return AdaptStage(config, base, weights.motion(), weights.lora(base.unet))
     assert isinstance(config, ImageConfig)
     return ImageStage(config, base)
 
@@ -53,7 +56,7 @@ def train(config: RunConfig) -> Trainer:
         config.out.mkdir(parents=True, exist_ok=True)
         (config.out / "config.yaml").write_text(as_yaml(config), encoding="utf-8")
     trainer.run()
-    if accelerator.is_main_process:
+    if accelerator.is_main_process and getattr(config, "adapt", AdaptSection()).reading == "latents":
         for path in export_run(config.out, config.out / "export"):
             print(f"wrote {path}")
     return trainer

@@ -17,7 +17,7 @@ from . import world, worn
 from .loop import step_generator
 
 IMAGES, VIDEOS = 6000, 2000
-SEEDS = {"images": 101, "videos": 102}
+SEEDS = {"images": 101, "videos": 102, "mixed": 103}
 
 
 class Pictures(Dataset):
@@ -48,6 +48,20 @@ class WornVideos(Dataset):
     def load(self, index: int, generator: torch.Generator) -> Sample:
         clips = worn.sample(1, step_generator(SEEDS["videos"], index))
         return Sample(index, clips.captions[0], pixels=as_bytes(clips.pixels[0]))
+
+
+class MixedVideos(Dataset):
+    """Clean clips in colours between the palette's: what image to video is learned from."""
+
+    def __init__(self, samples: int = VIDEOS):
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def load(self, index: int, generator: torch.Generator) -> Sample:
+        clip = world.sample_clips(1, step_generator(SEEDS["mixed"], index), between=True)
+        return Sample(index, clip.captions()[0], pixels=as_bytes(world.draw(clip)[0]))
 
 
 def as_bytes(pixels: Tensor) -> Tensor:

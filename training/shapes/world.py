@@ -90,9 +90,16 @@ def _backgrounds(moving: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def sample_clips(
-    n: int, generator: torch.Generator, labels: Tensor | None = None, frames: int = FRAMES
+    n: int,
+    generator: torch.Generator,
+    labels: Tensor | None = None,
+    frames: int = FRAMES,
+    between: bool = False,
 ) -> Clips:
-    """n random clips; `labels` (n, 3) fixes body, colour and motion, otherwise all are random."""
+    """n random clips; `labels` (n, 3) fixes body, colour and motion, otherwise all are random.
+
+    between: colours anywhere between those of the palette, named by the nearest.
+    """
     if labels is None:
         counts = (len(BODIES), len(COLOURS), len(MOTIONS))
         labels = torch.stack([torch.randint(c, (n,), generator=generator) for c in counts], dim=1)
@@ -116,7 +123,13 @@ def sample_clips(
     centre = torch.stack(
         [torch.where(horizontal, along, across), torch.where(horizontal, across, along)], dim=-1
     )
-    rgb = torch.tensor(list(COLOURS.values()))[colour]
+    palette = torch.tensor(list(COLOURS.values()))
+    rgb = palette[colour]
+    if between:
+        side = 2 * torch.randint(2, (n,), generator=generator) - 1
+        rgb = torch.lerp(
+            rgb, palette[(colour + side) % len(palette)], _uniform(n, 0, 0.5, generator)[:, None]
+        )
     return Clips(body, colour, motion, centre, size, heading, _backgrounds(moving, generator), rgb)
 
 

@@ -1,148 +1,36 @@
-"""One step of consistency distillation, the same for pictures and clips (paper Eq. 3, 7, 8, 9).
-
-What is random about a sample comes from a generator seeded by the run and the sample's position, so the
-split into processes, accumulated batches and resumed runs changes nothing.
-"""
+"""Distillation: a guided teacher's solver step makes the pair that is compared (paper Eq. 8)."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from abc import abstractmethod
 
 import torch
-from einops import rearrange, repeat
-from torch import Tensor, nn
+from torch import Tensor
 
-from animatelcm_core.consistency import add_noise, consistency_function, x0_from_eps
-from animatelcm_core.solver import Solver, ddim_step, guided, huber, level_weight
+from animatelcm_core.consistency import add_noise
+from animatelcm_core.solver import ddim_step, guided
 
-from ..base import Base
-from ..config import RunConfig
-from ..data.sample import Batch
-from ..roles import Network, Role
-
-Backward = Callable[[Tensor], None]
-Autocast = Callable[[], AbstractContextManager[None]]
+from ..roles import Role
+from .stage import Autocast, Draws, Stage
 
 
-@dataclass
-class Draws:
-    """Of a batch of clips: n (b,) solver index, w (b,) guidance, noise (b, f, 4, h, w)."""
-
-    n: Tensor
-    w: Tensor
-    noise: Tensor
-
-
-def draw(
-    seed: int, positions: Tensor, shape: tuple[int, ...], steps: int, scales: tuple[float, float]
-) -> Draws:
-    """shape: of one clip's latents; scales: range of the cfg scale 1 + w."""
-    rows = []
-    for position in positions.tolist():
-        generator = torch.Generator().manual_seed((seed * 1_000_003 + position) % 2**63)
-        n = torch.randint(steps, (), generator=generator)
-        w = scales[0] - 1 + (scales[1] - scales[0]) * torch.rand((), generator=generator)
-        rows.append((n, w, torch.randn(shape, generator=generator)))
-    n, w, noise = zip(*rows, strict=True)
-    return Draws(torch.stack(n), torch.stack(w), torch.stack(noise))
-
-
-class Distillation(ABC):
-    """A stage: which roles there are, what is trained, what follows an update."""
-
-    network: Network
-    online: nn.Module
-    """`network`, or the wrapper that averages its gradients over processes."""
-
-    def __init__(self, config: RunConfig, base: Base):
-        self.config, self.base = config, base
-        self.solver: Solver = config.solver.build()
-        self.alpha_bar = self.solver.schedule.alpha_bar()
-        self.null = base.encode_text([""])
+class Distillation(Stage):
+    """A stage with a teacher: the guided one's step leads from z_t to z_t'."""
 
     @abstractmethod
     def teacher(self) -> Role: ...
 
-    @abstractmethod
-    def target(self) -> Role: ...
-
-    @abstractmethod
-    def student(self) -> Role: ...
-
-    @abstractmethod
-    def trainable(self) -> dict[str, nn.Parameter]: ...
-
-    @abstractmethod
-    def after_update(self) -> None:
-        """Once per optimizer step: the target follows."""
-
-    @abstractmethod
-    def extra_state(self) -> dict[str, Tensor]:
-        """What resuming needs beside the trainable parameters: the target's weights, rho."""
-
-    @abstractmethod
-    def load_extra(self, state: dict[str, Tensor]) -> None: ...
-
-    def f(self, x: Tensor, t: Tensor, context: Tensor, model: nn.Module, autocast: Autocast) -> Tensor:
-        """Consistency function (b, f, 4, h, w) float32 of the acting role; t: (b,), one for all frames."""
-        eps = self.eps(x, t, context, model, autocast)
-        return consistency_function(x, x0_from_eps(x, eps, self.alpha_bar.to(x.device)[t]), t)
-
-    def eps(self, x: Tensor, t: Tensor, context: Tensor, model: nn.Module, autocast: Autocast) -> Tensor:
-        """Predicted noise like x (b, f, 4, h, w), float32; context (b, 77, c)."""
-        b, f = x.shape[:2]
-        flat = rearrange(x, "b f c h w -> (b f) c h w").contiguous(memory_format=torch.channels_last)
-        dtype = self.base.unet.dtype
-        with autocast():
-            out = model(
-                flat.to(dtype),
-                repeat(t, "b -> (b f)", f=f),
-                repeat(context, "b l c -> (b f) l c", f=f).to(dtype),
-            )
-        return rearrange(out.float(), "(b f) c h w -> b f c h w", b=b)
-
-    def step(self, batch: Batch, backward: Backward, autocast: Autocast) -> dict[str, Tensor]:
-        """One forward and backward pass. Returns what is worth logging, per clip or scalar."""
-        latents, context = self._encoded(batch)
-        device, c = latents.device, self.config
-        draws = draw(c.seed, batch.positions, tuple(latents.shape[1:]), self.solver.steps, c.solver.guidance)
-        n, w = draws.n.to(device), draws.w.to(device)
-        alpha_bar = self.alpha_bar.to(device)
+    def pair(
+        self, latents: Tensor, context: Tensor, draws: Draws, autocast: Autocast
+    ) -> tuple[Tensor, Tensor]:
+        """A point on the trajectory, one t for all frames of a clip, and the teacher's DDIM step (Eq. 8)."""
+        device = latents.device
+        n, w, alpha_bar = draws.n.to(device), draws.w.to(device), self.alpha_bar.to(device)
         t, t_next = self.solver.start(n), self.solver.end(n)
-        frames = latents.shape[1]
-        # 1. A point on the trajectory (one t for all frames of a clip).
         x = add_noise(latents, draws.noise.to(device), alpha_bar[t])
-        with torch.no_grad():
-            # 2. Its neighbour by the guided teacher (Eq. 8).
-            with self.network.acting(self.teacher(), frames):
-                both = torch.cat([context, self.null.to(device).expand_as(context)])
-                cond, uncond = self.eps(
-                    torch.cat([x, x]), torch.cat([t, t]), both, self.network, autocast
-                ).chunk(2)
-            x_next = ddim_step(x, guided(cond, uncond, w), alpha_bar[t], alpha_bar[t_next])
-            # 3. The target's answer there.
-            with self.network.acting(self.target(), frames):
-                y = self.f(x_next, t_next, context, self.network, autocast)
-        # 4. The online network's answer here, compared (Eq. 7).
-        with self.network.acting(self.student(), frames):
-            out = self.f(x, t, context, self.online, autocast)
-            distance = huber(out, y, c.loss.huber_c)
-            loss = (level_weight(n, self.solver.steps, c.loss.delta, c.loss.gamma) * distance).mean()
-            backward(loss)
-        return {"loss": loss.detach(), "distance": distance.detach(), "n": n}
-
-    def _encoded(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Latents (b, f, 4, h, w) float32 in model units and context (b, 77, c), on the base's device."""
-        device = self.base.device
-        if batch.latents is not None:
-            latents = batch.latents.to(device).float()
-        else:
-            assert batch.pixels is not None
-            flat = rearrange(batch.pixels, "b f c h w -> (b f) c h w")
-            latents = self.base.encode_pixels(flat).unflatten(0, batch.pixels.shape[:2])
-        if batch.context is not None:
-            return latents, batch.context.to(device).float()
-        return latents, self.base.encode_text(batch.captions)
+        with self.network.acting(self.teacher(), latents.shape[1]):
+            both = torch.cat([context, self.null.to(device).expand_as(context)])
+            cond, uncond = self.eps(torch.cat([x, x]), torch.cat([t, t]), both, self.network, autocast).chunk(
+                2
+            )
+        return x, ddim_step(x, guided(cond, uncond, w), alpha_bar[t], alpha_bar[t_next])

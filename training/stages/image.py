@@ -15,6 +15,8 @@ from .distil import Distillation
 class ImageStage(Distillation):
     """Trains the LoRA. With mu 0 the online network, without gradients, is its own target."""
 
+    schedule = "soft"  # a LoRA alone lives on SD's own betas
+
     def __init__(self, config: ImageConfig, base: Base):
         super().__init__(config, base)
         adapters = (ONLINE, TARGET) if config.mu > 0 else (ONLINE,)

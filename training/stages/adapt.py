@@ -1,0 +1,114 @@
+"""Stage three: adaptation without a teacher (paper 4.3, Eq. 11 and 12).
+
+Both points of the trajectory come from the data and one shared noise, so no teacher and no guidance is
+needed: the network, distilled already, is only shown what the new part means. Here that is the image encoder,
+alone or with the motion weights; base and LoRA stay as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from animatelcm_core.motion_module import MotionModel
+from animatelcm_core.solver import teacher_free_pair
+
+from ..base import MOTION_SIZES, Base
+from ..config import AdaptConfig
+from ..data.sample import Batch
+from ..ema import follow
+from ..lora import Lora
+from ..readers import build_encoder, read
+from ..roles import Network, Reference, Role
+from .stage import Autocast, Draws, Preview, Stage
+
+ENCODER = "img_encoder."
+
+
+class AdaptStage(Stage):
+    """Trains an image encoder from nothing, and the motion weights along if the config says so.
+
+    theta: the distilled motion weights. lora: the LCM LoRA, injected into the base's UNet.
+    """
+
+    schedule = "image to video"
+
+    def __init__(self, config: AdaptConfig, base: Base, theta: MotionModel, lora: Lora):
+        super().__init__(config, base)
+        self.adapt, self.mu = config.adapt, config.mu
+        self.theta = theta.to(base.device)
+        channels = MOTION_SIZES[config.base.variant].channels
+        self.encoder = build_encoder(channels, self.adapt.reading, config.seed).to(base.device)
+        self.encoder_minus = copy.deepcopy(self.encoder).requires_grad_(False)
+        self.theta_minus = copy.deepcopy(theta) if self.adapt.motion else theta
+        self.network = Network(base.unet, lora, self.theta, config.gradient_checkpointing, self.encoder)
+        self.online = self.network
+        self.shown: list[Preview] = []
+
+    def target(self) -> Role:
+        return Role(self.theta_minus, 1.0, encoder=self.encoder_minus)
+
+    def student(self) -> Role:
+        return Role(self.theta, 1.0, encoder=self.encoder)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        parameters = {ENCODER + k: p for k, p in self.encoder.requires_grad_(True).named_parameters()}
+        if self.adapt.motion:
+            parameters |= dict(self.theta.requires_grad_(True).named_parameters())
+        return parameters
+
+    def rate_of(self, name: str) -> float:
+        return 1.0 if name.startswith(ENCODER) else self.adapt.motion_rate
+
+    def reference(self, batch: Batch, latents: Tensor) -> Reference:
+        """The clips' first frames."""
+        first, pixels = latents[:, 0], None
+        if self.adapt.reading == "pixels":
+            given = batch.pixels
+            pixels = self.base.decode(first) * 2 - 1 if given is None else given[:, 0].to(first)
+        frames = latents.shape[1]
+        reference = Reference(read(self.adapt.reading, first, pixels, frames), self.adapt.motion_scale)
+        if not self.shown:
+            parts = reference.given.split(frames)
+            self.shown = [
+                (caption, Reference(part, self.adapt.motion_scale))
+                for caption, part in zip(batch.captions, parts, strict=True)
+            ]
+        return reference
+
+    def previews(self, prompts: Sequence[str]) -> list[Preview]:
+        """Clips of the first batch that this process saw, as many as there are prompts."""
+        return self.shown[: len(prompts)]
+
+    def pair(
+        self, latents: Tensor, context: Tensor, draws: Draws, autocast: Autocast
+    ) -> tuple[Tensor, Tensor]:
+        """z_t and z_t' of the data with one noise (Eq. 12)."""
+        n, noise = draws.n.to(latents.device), draws.noise.to(latents)
+        alpha_bar = self.alpha_bar.to(latents.device)
+        return teacher_free_pair(
+            latents, noise, alpha_bar[self.solver.start(n)], alpha_bar[self.solver.end(n)]
+        )
+
+    def after_update(self) -> None:
+        """The targets follow: theta- <- mu theta- + (1 - mu) theta."""
+        follow(self.encoder_minus.parameters(), self.encoder.parameters(), self.mu)
+        if self.adapt.motion:
+            follow(self.theta_minus.parameters(), self.theta.parameters(), self.mu)
+
+    def extra_state(self) -> dict[str, Tensor]:
+        state = {f"target.{ENCODER}{k}": p.detach() for k, p in self.encoder_minus.named_parameters()}
+        if self.adapt.motion:
+            state |= {f"target.{k}": p.detach() for k, p in self.theta_minus.named_parameters()}
+        return state
+
+    @torch.no_grad()
+    def load_extra(self, state: dict[str, Tensor]) -> None:
+        for k, parameter in self.encoder_minus.named_parameters():
+            parameter.copy_(state[f"target.{ENCODER}{k}"])
+        if self.adapt.motion:
+            for k, parameter in self.theta_minus.named_parameters():
+                parameter.copy_(state[f"target.{k}"])
