@@ -45,7 +45,7 @@ def test_the_demo_makes_a_video_and_a_sheet(host, tmp_path):
     demo = start_demo(host, tmp_path, "--prompt", "a blue crab moving up", "--seed", "5")
     told, _ = demo.communicate(timeout=500)
     assert demo.returncode == 0, told
-    assert "KSampler 25/25" in told
+    assert "AnimateLCM_Sample 4/4" in told
     made = [tmp_path / "made" / f"a-blue-crab-moving-up-seed5.{kind}" for kind in ("mp4", "png")]
     assert told.splitlines()[-2:] == [str(path) for path in made]
     with av.open(made[0]) as clip:
