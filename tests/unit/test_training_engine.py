@@ -88,8 +88,8 @@ def test_accumulated_micro_batches_are_one_large_batch(folder: Path, tmp_path: P
 
 
 def assert_same_run(a: torch.Tensor, b: torch.Tensor, start: torch.Tensor) -> None:
-    """Apart by a thousandth of what was learned. Single elements may: Adam divides by tiny gradients."""
-    assert (a - b).abs().mean() < 1e-3 * (a - start).abs().mean()
+    """Apart by 5 thousandths of what was learned, in the mean: Adam divides by gradients that may be tiny."""
+    assert (a - b).abs().mean() < 5e-3 * (a - start).abs().mean()
 
 
 def test_a_signal_saves_and_the_same_command_goes_on(folder: Path, tmp_path: Path):
