@@ -23,7 +23,13 @@ NEW_GROUP = 0x200  # CREATE_NEW_PROCESS_GROUP of Windows
 # What the host needs of this repository; only used where a link cannot be made.
 PACK_PARTS = ("__init__.py", "pyproject.toml", "animatelcm_core", "nodes", "web", "workflows", "demo")
 # The demo model for a person who wants to choose it in loader nodes; the node Load Demo needs no copy.
-DEMO_MODEL = {"checkpoints": "shapes_sd.safetensors", "animatediff_models": "shapes_motion.safetensors"}
+# shapes_motion is the teacher: undistilled, for 25 guided steps.
+DEMO_MODEL = {
+    "shapes_sd.safetensors": "checkpoints",
+    "shapes_lcm_lora.safetensors": "loras",
+    "shapes_lcm_motion.safetensors": "animatediff_models",
+    "shapes_motion.safetensors": "animatediff_models",
+}
 MODEL_FOLDERS = ("checkpoints", "loras", "vae", "controlnet", "animatediff_models")
 
 
@@ -36,7 +42,7 @@ def make_base(base: Path) -> None:
 
 def install_demo_model(base: Path) -> None:
     """The files in demo/ among the models of a base directory."""
-    for kind, name in DEMO_MODEL.items():
+    for name, kind in DEMO_MODEL.items():
         shutil.copy2(ROOT / "demo" / name, base / "models" / kind / name)
 
 

@@ -77,7 +77,7 @@ def _frames(client: Client, graph: Prompt, text: str, seed: int) -> list[Image.I
     """COLUMNS frames of the clip, from its first to its last."""
     graph = copy.deepcopy(graph)
     by_type = {node["class_type"]: (name, node["inputs"]) for name, node in graph.items()}
-    sampler = by_type["KSampler"][1]
+    sampler = by_type["AnimateLCM_Sample"][1]
     sampler["seed"] = seed
     graph[sampler["positive"][0]]["inputs"]["text"] = text
     data = client.files(client.run(graph, timeout=600), by_type["PreviewImage"][0])

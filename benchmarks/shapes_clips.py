@@ -1,9 +1,13 @@
-"""How good is the small world's teacher? Clips made in a real ComfyUI by the pack's nodes, read by the judge.
+"""Do the small world's clips show what was asked for? Made in a real ComfyUI by the pack, read by the judge.
 
-    python quickstart.py bench shapes_teacher -- --clips 200 --guidance 3
+    python quickstart.py bench shapes_clips -- --model demo --clips 200
+    python quickstart.py bench shapes_clips -- --model teacher --clips 200
 
-Queues demo/demo_api.json once a clip, over HTTP, with seeds that no training step used and the 90 captions in
-turn. Writes docs/results/shapes/teacher.json and a contact sheet beside it.
+demo      what Load Demo gives: distilled, 4 steps, cfg 1
+teacher   what it was distilled from: the motion model shapes_motion, 25 DDIM steps, guidance 3
+
+Queues one graph a clip, over HTTP, with seeds that no training step used and the 90 captions in turn. Writes
+docs/results/shapes/MODEL.json and a contact sheet beside it.
 """
 
 from __future__ import annotations
@@ -27,16 +31,33 @@ sys.path.insert(0, str(ROOT))
 
 from frontdoor.api import Client  # noqa: E402
 from frontdoor.hosts import checkout  # noqa: E402
-from frontdoor.server import Server, gpu_usable, make_base  # noqa: E402
+from frontdoor.server import Server, gpu_usable, install_demo_model, make_base  # noqa: E402
 from training.eval.intervals import wilson  # noqa: E402
 from training.shapes import judge, world  # noqa: E402
 
 FIRST_SEED = 500_000
 
 
+SETTINGS = {"demo": (4, 1.0), "teacher": (25, 3.0)}
+
+
+def base_graph(model: str) -> dict[str, Any]:
+    """The demo's graph without its video; for the teacher with its own loader and sampler."""
+    graph = json.loads((ROOT / "demo" / "demo_api.json").read_text(encoding="utf-8"))
+    graph = {key: value for key, value in graph.items() if key not in ("large", "clip", "video")}
+    if model == "teacher":
+        files = {"ckpt_name": "shapes_sd.safetensors", "motion_model": "shapes_motion.safetensors"}
+        inputs = {**files, "lcm_lora": "none", "lora_strength": 0.0, "schedule": "auto"}
+        graph["model"] = {"class_type": "AnimateLCM_LoadCheckpoint", "inputs": inputs}
+        inputs = dict(graph["sample"]["inputs"])
+        inputs |= {"latent_image": inputs.pop("latent"), "sampler_name": "ddim", "scheduler": "simple"}
+        graph["sample"] = {"class_type": "KSampler", "inputs": inputs}
+    return graph
+
+
 def clip_graph(base: dict[str, Any], text: str, seed: int, steps: int, guidance: float) -> dict[str, Any]:
-    """The demo's graph without its video, for one caption and seed."""
-    graph = {key: json.loads(json.dumps(base[key])) for key in base if key not in ("large", "clip", "video")}
+    """The graph for one caption and seed."""
+    graph = json.loads(json.dumps(base))
     graph["prompt"]["inputs"]["text"] = text
     graph["sample"]["inputs"].update(seed=seed, steps=steps, cfg=guidance)
     return graph
@@ -63,11 +84,14 @@ def main() -> None:
     )
     parser.add_argument("host", type=Path)
     parser.add_argument("--clips", type=int, default=200)
-    parser.add_argument("--steps", type=int, default=25)
-    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--model", choices=SETTINGS, default="demo")
+    parser.add_argument("--steps", type=int, help="other than the model's")
+    parser.add_argument("--guidance", type=float, help="other than the model's")
     parser.add_argument("--to", type=Path, default=ROOT / "docs" / "results" / "shapes")
     options = parser.parse_args()
-    graph = json.loads((ROOT / "demo" / "demo_api.json").read_text(encoding="utf-8"))
+    steps, guidance = SETTINGS[options.model]
+    steps, guidance = options.steps or steps, options.guidance or guidance
+    graph = base_graph(options.model)
     net = judge.load(ROOT / "training" / "shapes" / "judge.safetensors")
     combinations = world.all_captions()
     options.to.mkdir(parents=True, exist_ok=True)
@@ -75,6 +99,7 @@ def main() -> None:
     rows, kept, began = [], [], time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         make_base(Path(folder))
+        install_demo_model(Path(folder))
         gpu = gpu_usable(Path(sys.executable))
         with (
             Server(host, Path(folder), python=Path(sys.executable), gpu=gpu) as server,
@@ -83,7 +108,7 @@ def main() -> None:
             for i in range(options.clips):
                 body, colour, motion = label = combinations[i * 37 % len(combinations)]
                 text = world.caption(world.BODIES[body], list(world.COLOURS)[colour], world.MOTIONS[motion])
-                asked = clip_graph(graph, text, FIRST_SEED + i, options.steps, options.guidance)
+                asked = clip_graph(graph, text, FIRST_SEED + i, steps, guidance)
                 clip = pictures(client, asked)
                 right = judge.read(clip[None], net).right(torch.tensor([label]))
                 rows.append({"seed": FIRST_SEED + i, "text": text, **{k: bool(v) for k, v in right.items()}})
@@ -97,19 +122,19 @@ def main() -> None:
         hits = sum(row[key] for row in rows)
         summary[key] = {"share": round(hits / len(rows), 4), "interval95": wilson(hits, len(rows))}
     result = {
-        "command": f"python quickstart.py bench shapes_teacher -- --clips {options.clips} "
-        f"--steps {options.steps} --guidance {options.guidance:g}",
+        "command": f"python quickstart.py bench shapes_clips -- --model {options.model} "
+        f"--clips {options.clips} --steps {steps} --guidance {guidance:g}",
         "date": time.strftime("%Y-%m-%d"),
         "host": host.version,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "seconds": round(time.monotonic() - began),
-        "steps": options.steps,
-        "guidance": options.guidance,
+        "steps": steps,
+        "guidance": guidance,
         "summary": summary,
         "clips": rows,
     }
-    (options.to / "teacher.json").write_text(json.dumps(result, indent=1) + "\n", encoding="ascii")
-    sheet(kept, options.to / "teacher.png")
+    (options.to / f"{options.model}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="ascii")
+    sheet(kept, options.to / f"{options.model}_clips.png")
     print(json.dumps(summary, indent=1))
 
 
