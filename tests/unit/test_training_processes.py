@@ -122,7 +122,7 @@ def assert_same_log(two: list[dict[str, float]], one: list[dict[str, float]]) ->
     for a, b in zip(two, one, strict=True):
         assert a.keys() == b.keys()
         for key in a.keys() - {"clips_per_second", "data_wait", "tflops_per_second"}:
-            assert a[key] == pytest.approx(b[key], rel=1e-3), (a["step"], key)
+            assert a[key] == pytest.approx(b[key], rel=1e-2), (a["step"], key)
 
 
 def test_only_the_main_process_writes(launched: Path):
