@@ -236,10 +236,10 @@ def evaluations(tmp_path: Path) -> list[figure.Evaluation]:
             for step in (100, 200):
                 value = level + 0.1 * seed + step / 1000
                 line = figure.Evaluation(arm, seed, step, step / 10, 10 / value, value)
-                figure.record(tmp_path / arm / str(seed), line)
-    figure.record(tmp_path / "paper" / "0", figure.Evaluation("paper", 0, 200, 20.0, 1.0, 1.0))  # resumed
-    figure.record(tmp_path / "paper" / "0", figure.Evaluation("paper", 0, 300, 30.0, 1.0, 1.0))  # seed 0 only
-    return figure.read_rows(tmp_path)
+                figure.record(tmp_path / figure.FILE, line)
+    figure.record(tmp_path / figure.FILE, figure.Evaluation("paper", 0, 200, 20.0, 1.0, 1.0))  # resumed
+    figure.record(tmp_path / figure.FILE, figure.Evaluation("paper", 0, 300, 30.0, 1.0, 1.0))  # seed 0 only
+    return figure.read_rows(tmp_path / figure.FILE)
 
 
 def test_curves_are_over_seeds(tmp_path: Path) -> None:
@@ -253,5 +253,16 @@ def test_curves_are_over_seeds(tmp_path: Path) -> None:
     assert math.isclose(points[0]["high"] - 0.8, 4.302653 * 0.1 / 3**0.5, rel_tol=1e-5)
     figure.plot(rows, tmp_path / "fig5.png")
     assert (tmp_path / "fig5.png").stat().st_size > 10_000
-    with pytest.raises(ValueError, match="got no evaluations.jsonl"):
-        figure.read_rows(tmp_path / "empty")
+    with pytest.raises(ValueError, match="got no rows in none.jsonl"):
+        figure.read_rows(tmp_path / "none.jsonl")
+
+
+def test_rows_of_other_files_are_not_mixed_in(tmp_path: Path) -> None:
+    file = tmp_path / figure.FILE
+    for made_of, share in (("a", 0.5), ("b", 0.9)):
+        figure.record(file, figure.Evaluation("paper", 0, 100, 1.0, 2.0, share, made_of))
+    assert [row.all_right for row in figure.read_rows(file, "b")] == [0.9]
+    with pytest.raises(ValueError, match="got no rows"):
+        figure.read_rows(file, "c")
+    with pytest.raises(ValueError, match="rows of 2 sets of files"):
+        figure.read_rows(file)

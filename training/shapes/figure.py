@@ -1,10 +1,11 @@
 """Figure 5 of the paper on the small world: what each way of training reaches, over counted arithmetic.
 
-    python -m training.shapes.figure --runs runs/ablation
+    python -m training.shapes.figure
 
-reads every `evaluations.jsonl` under the folder and writes docs/results/shapes/fig5.json and fig5.png.
-A row: arm (paper, without_init, without_decouple), seed, step, tflop (counted arithmetic of training so far,
-image stage included where the arm has one), frechet, all_right.
+reads docs/results/shapes/ablation.jsonl, a line for each evaluated checkpoint, and writes fig5.json and
+fig5.png beside it. A row: arm (paper, without_init, without_decouple), seed, step, tflop (counted arithmetic
+of training so far, image stage included where the arm has one), frechet, all_right, and made_of, which files
+it started from.
 """
 
 from __future__ import annotations
@@ -24,17 +25,20 @@ from . import judge, pictures
 from .arms import Arm, Setting, sample
 from .cells import BATCH
 from .measure import NAMES, Measured, Space, asked_labels, captions_of, measure
-from .results import about, shown
+from .results import about
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED, REAL_SEED, REAL = 71, 51, 900
-FILE = "evaluations.jsonl"
+FILE = "ablation.jsonl"
 METRICS = ("frechet", "all_right")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One point of a curve. tflop: 10^12 multiplications and additions of training up to `step`."""
+    """One point of a curve. tflop: 10^12 multiplications and additions of training up to `step`.
+
+    made_of: digest of checkpoint, teacher and LoRA, so that runs of several sessions are never mixed up.
+    """
 
     arm: str
     seed: int
@@ -42,6 +46,7 @@ class Evaluation:
     tflop: float
     frechet: float
     all_right: float
+    made_of: str = ""
 
 
 def evaluate_checkpoint(
@@ -66,24 +71,29 @@ def evaluate_checkpoint(
     }
 
 
-def record(folder: Path, row: Evaluation) -> None:
-    """Append to `folder/evaluations.jsonl`; a resumed run that repeats a step replaces its row when read."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / FILE).open("a", encoding="ascii") as file:
-        file.write(json.dumps(asdict(row)) + "\n")
+def record(file: Path, row: Evaluation) -> None:
+    """Append to `file`; a resumed run that repeats a step replaces its row when read."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a", encoding="ascii") as lines:
+        lines.write(json.dumps(asdict(row)) + "\n")
 
 
-def read_rows(runs: Path) -> list[Evaluation]:
-    """All rows under `runs`, the last of each arm, seed and step, sorted. ValueError if there are none."""
-    latest: dict[tuple[str, int, int], Evaluation] = {}
-    for path in sorted(runs.rglob(FILE)):
-        for line in path.read_text(encoding="ascii").splitlines():
-            row = Evaluation(**json.loads(line))
-            latest[row.arm, row.seed, row.step] = row
-    if not latest:
+def read_rows(file: Path, made_of: str | None = None) -> list[Evaluation]:
+    """The last row of each arm, seed and step, sorted; of these files, or of all.
+
+    Raises ValueError if there is none, or if they started from different files.
+    """
+    lines = file.read_text(encoding="ascii").splitlines() if file.exists() else []
+    rows = [Evaluation(**json.loads(line)) for line in lines]
+    rows = [row for row in rows if made_of in (None, row.made_of)]
+    origins = {row.made_of for row in rows}
+    if len(origins) != 1:
+        found = f"rows of {len(origins)} sets of files" if origins else "no rows"
         raise ValueError(
-            f"got no {FILE} under {runs.name}; expected rows of evaluated checkpoints. Train first."
+            f"got {found} in {file.name}; expected rows of evaluated checkpoints, of one set. Train first, "
+            "or remove the older ones."
         )
+    latest = {(row.arm, row.seed, row.step): row for row in rows}
     return [latest[key] for key in sorted(latest)]
 
 
@@ -139,12 +149,11 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--to", type=Path, default=ROOT / "docs" / "results" / "shapes")
     options = parser.parse_args()
-    rows = read_rows(options.runs)
+    rows = read_rows(options.to / FILE)
     content = {
-        **about(f"python -m training.shapes.figure --runs {shown(options.runs)}"),
+        **about("python -m training.shapes.figure"),
         "rows": [asdict(row) for row in rows],
         "curves": figure(rows),
     }

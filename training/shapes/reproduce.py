@@ -8,14 +8,17 @@
 4 personal  the image model in another style
 5 table     every method at 1, 2, 4, 8 steps
 
-Every part goes on where it was cut; one that is complete is passed over. `--smoke` runs all of it at a tiny
-size in minutes, to see that the machinery works; its numbers mean nothing.
+Every part goes on where it was cut; one that is complete is passed over. Rows of the ablation are kept in
+docs/results/shapes, so that another machine goes on with the runs that are missing; it must start from the
+same LoRA: `--lora demo/shapes_lcm_lora.safetensors` takes the shipped one instead of training it.
+
+`--smoke` runs all of it at a tiny size in minutes, to see that the machinery works; its numbers mean nothing
+and stay in `--out`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -62,11 +65,14 @@ SMOKE = Scale(64, 8, 4, 4, 2, (0,), 10, 2, 90, False, ("--smoke",))
 class Reproduction:
     """Paths and parts of one reproduction in the folder `out`."""
 
-    def __init__(self, out: Path, scale: Scale, to: Path):
+    def __init__(self, out: Path, scale: Scale, to: Path, lora: Path | None = None):
         self.out, self.scale, self.to = out, scale, to
         self.base = ROOT / "demo" / "shapes_sd.safetensors"
         self.teacher = ROOT / "demo" / "shapes_motion.safetensors"
-        self.lora = out / "image" / "export" / "shapes_image.safetensors"
+        self.lora = lora or out / "image" / "export" / "shapes_image.safetensors"
+        self.rows = to / figure.FILE
+        trained = out / "ablation" / "paper_0" / "export" / "shapes_video.safetensors"
+        self.motion = ROOT / "demo" / "shapes_lcm_motion.safetensors" if lora else trained
         self.personal = out / "personal" / "shapes_personal.safetensors"
 
     def data(self) -> None:
@@ -80,13 +86,15 @@ class Reproduction:
         for seed in self.scale.seeds:
             for arm in ARMS:
                 self.one_run(arm, seed)
-        self.run("figure", "--runs", str(self.out / "ablation"))
+        self.run("figure")
 
     def one_run(self, arm: str, seed: int) -> None:
         """Train one arm with one seed, then evaluate its checkpoints."""
         steps = self.scale.video_steps
         if arm == "without_decouple":
-            steps = self.equal_steps(seed)
+            steps = self.equal_steps()
+        if steps in self.evaluated(arm, seed):
+            return
         each = max(1, steps // self.scale.points)
         changes = [f"arm={arm}", f"seed={seed}", f"steps={steps}", f"save_every={each}", "keep=1000"]
         if arm == "without_decouple":
@@ -96,23 +104,38 @@ class Reproduction:
             train(config)
         self.evaluate(arm, seed, config)
 
-    def equal_steps(self, seed: int) -> int:
+    def evaluated(self, arm: str, seed: int) -> set[int]:
+        """Steps of this run that have a row."""
+        try:
+            rows = figure.read_rows(self.rows, self.made_of())
+        except ValueError:
+            return set()
+        return {row.step for row in rows if (row.arm, row.seed) == (arm, seed)}
+
+    def made_of(self) -> str:
+        return Files(self.base, self.teacher, self.lora).digest()
+
+    def equal_steps(self) -> int:
         """Steps of `without_decouple` that cost what both stages of `paper` cost together."""
-        count = self.out / "count"
-        if not checkpoint.found(count):
-            train(self.config("shapes_video", "count", ["arm=without_decouple", "base.lora=null", "steps=1"]))
-        video = self.scale.video_steps * per_step(self.out / "ablation" / f"paper_{seed}")
-        return round((self.image_tflop() + video) / per_step(count))
+        video = self.scale.video_steps * self.counted("shapes_video", "paper")
+        return round((self.image_tflop() + video) / self.counted("shapes_video", "without_decouple"))
 
     def image_tflop(self) -> float:
-        return self.scale.image_steps * per_step(self.out / "image")
+        return self.scale.image_steps * self.counted("shapes_image", "")
+
+    def counted(self, name: str, arm: str) -> float:
+        """Counted TFLOP of one optimizer step, by making one."""
+        folder = f"count/{name}_{arm}"
+        if not checkpoint.found(self.out / folder):
+            changes = ["steps=1", *([f"arm={arm}"] if arm else [])]
+            if arm == "without_decouple":
+                changes.append("base.lora=null")
+            train(self.config(name, folder, changes))
+        return checkpoint.load(checkpoint.found(self.out / folder)[-1]).counters["tflop_per_step"]
 
     def evaluate(self, arm: str, seed: int, config: RunConfig) -> None:
         """Append a row for every checkpoint of the run that has none yet."""
-        path = config.out / figure.FILE
-        done = (
-            {json.loads(line)["step"] for line in path.read_text().splitlines()} if path.exists() else set()
-        )
+        done = self.evaluated(arm, seed)
         net = judge.load(Path(__file__).with_name("judge.safetensors"))
         real = kept(self.out / "real.safetensors", lambda: real_clips(self.scale.real, figure.REAL_SEED, net))
         before = 0.0 if arm == "without_decouple" else self.image_tflop()
@@ -126,8 +149,9 @@ class Reproduction:
             model = build(arm, Files(self.base, files[-1], lora))
             got = figure.evaluate_checkpoint(model, net, Space(real.features), self.scale.clips)
             tflop = before + state.step * state.counters["tflop_per_step"]
-            row = figure.Evaluation(arm, seed, state.step, round(tflop, 4), got["frechet"], got["all_right"])
-            figure.record(config.out, row)
+            numbers = round(tflop, 4), got["frechet"], got["all_right"]
+            row = figure.Evaluation(arm, seed, state.step, *numbers, self.made_of())
+            figure.record(self.rows, row)
             print(row, flush=True)
 
     def personal_style(self) -> None:
@@ -136,7 +160,7 @@ class Reproduction:
             style.fine_tune(self.base, self.out / "personal", recipe)
 
     def table(self) -> None:
-        best = self.out / "ablation" / f"paper_{self.scale.seeds[0]}" / "export" / "shapes_video.safetensors"
+        best = self.motion
         self.run(
             "table",
             *("--checkpoint", str(self.base), "--teacher", str(self.teacher), "--lora", str(self.lora)),
@@ -161,11 +185,6 @@ class Reproduction:
         subprocess.run(command, check=True, cwd=ROOT)
 
 
-def per_step(run: Path) -> float:
-    """Counted TFLOP of one optimizer step of a run with checkpoints."""
-    return checkpoint.load(checkpoint.found(run)[-1]).counters["tflop_per_step"]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m training.shapes.reproduce",
@@ -173,12 +192,16 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--out", type=Path, default=Path("runs/reproduce"))
-    parser.add_argument("--to", type=Path, default=ROOT / "docs" / "results" / "shapes")
+    parser.add_argument("--to", type=Path, help="where results go, docs/results/shapes if not said")
+    parser.add_argument("--lora", type=Path, help="an LCM LoRA that is there, instead of training one")
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    r = Reproduction(options.out.resolve(), SMOKE if options.smoke else Scale(), options.to.resolve())
+    scale = SMOKE if options.smoke else Scale()
+    lora = options.lora and options.lora.resolve()
+    to = options.to or (options.out / "results" if options.smoke else ROOT / "docs" / "results" / "shapes")
+    r = Reproduction(options.out.resolve(), scale, to.resolve(), lora)
     for part in (r.data, r.image, r.ablation, r.personal_style, r.table):
         print(f"== {part.__name__}", flush=True)
         part()
