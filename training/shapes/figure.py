@@ -37,7 +37,7 @@ METRICS = ("frechet", "all_right")
 class Evaluation:
     """One point of a curve. tflop: 10^12 multiplications and additions of training up to `step`.
 
-    made_of: digest of checkpoint, teacher and LoRA, so that runs of several sessions are never mixed up.
+    made_of: digest of checkpoint, teacher and LoRA, so that runs of different origin are never mixed up.
     """
 
     arm: str
