@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.support.small_run import CHECKPOINT, MOTION, write_lora
-from training.shapes import begun, judge, world
+from training.shapes import begun, data, judge, world
 from training.shapes.loop import step_generator
 
 NET = judge.load(Path(world.__file__).with_name("judge.safetensors"))
@@ -79,3 +79,15 @@ def test_the_encoder_acts_in_every_reading(tmp_path: Path, reading: str) -> None
     assert not torch.allclose(clips, bare, atol=1e-3)
     swapped = replace(given, pictures=given.pictures.flip(0))
     assert not torch.allclose(silent.sample(swapped, 1, 0.8), clips, atol=1e-3)
+
+
+def test_the_videos_of_image_to_video_are_the_same_in_every_run() -> None:
+    a, b = (data.MixedVideos(2).load(1, step_generator(0, 0)) for _ in range(2))
+    assert a.pixels is not None
+    assert b.pixels is not None
+    assert a.pixels.shape == (world.FRAMES, 3, world.SIZE, world.SIZE)
+    assert torch.equal(a.pixels, b.pixels)
+    assert a.caption == b.caption
+    other = data.MixedVideos(2).load(0, step_generator(0, 0))
+    assert other.pixels is not None
+    assert not torch.equal(a.pixels, other.pixels)

@@ -2,7 +2,7 @@
 
 `all` runs every stage in order, each held to its gate (gates.py) before the next begins. A run that is cut
 goes on where it was; a stage that is complete is passed over. `restart` first, and they train the shipped
-weights further instead.
+weights further instead. `data --out runs/shapes_data` encodes what the trainer's `shapes_*` configs read.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from pathlib import Path
 import torch
 
 from . import gates, stages
+from .data import make_caches, make_mixed
 from .export import export
 from .restart import restart
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
 GUIDANCE = 3.0
-RESTART = "restart"  # beside the stages: where they begin, not one of them
+RESTART, DATA = "restart", "data"  # beside the stages: where they begin, and what comes after them
 Stage = Callable[..., None]
 STAGES: dict[str, Stage] = {
     "judge": stages.train_judge,
@@ -46,7 +47,7 @@ def main() -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("stage", choices=["all", RESTART, *STAGES])
+    parser.add_argument("stage", choices=["all", RESTART, DATA, *STAGES])
     parser.add_argument("--out", type=Path, default=Path("runs/shapes"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
@@ -59,6 +60,10 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     if options.stage == RESTART:
         restart(options.out, DEMO)
+        return
+    if options.stage == DATA:
+        make_caches(DEMO / "shapes_sd.safetensors", options.out)
+        make_mixed(DEMO / "shapes_sd.safetensors", options.out)
         return
     for name in STAGES if options.stage == "all" else [options.stage]:
         recipe = {"recipe": replace(RECIPES[name], steps=options.steps)} if options.steps else {}

@@ -69,8 +69,14 @@ def as_bytes(pixels: Tensor) -> Tensor:
     return (pixels * 255).round().to(torch.uint8)
 
 
+def make_mixed(checkpoint: Path, out: Path, videos: int = VIDEOS) -> None:
+    """Encode the clips of image to video into `out/mixed`. Goes on where it was cut."""
+    base = load_base(BaseConfig(variant="shapes", checkpoint=checkpoint))
+    encode(MixedVideos(videos), base, out / "mixed", batch=4, shard_size=256)
+
+
 def make_caches(checkpoint: Path, out: Path, images: int = IMAGES, videos: int = VIDEOS) -> None:
-    """Encode both into `out/images` and `out/videos`. Goes on where it was cut."""
+    """Encode pictures and worn videos into `out/images` and `out/videos`. Goes on where it was cut."""
     base = load_base(BaseConfig(variant="shapes", checkpoint=checkpoint))
     encode(Pictures(images), base, out / "images", batch=64, shard_size=2048)
     encode(WornVideos(videos), base, out / "videos", batch=4, shard_size=256)
