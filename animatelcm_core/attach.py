@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 import torch.nn.functional as F
 from einops import rearrange
@@ -21,6 +22,9 @@ from torch import Tensor, nn
 
 Temporal = Callable[[Tensor, int, float], Tensor]
 """A temporal module, or anything that is called as one: features ((b f), c, h, w), frames, strength."""
+
+Change = Callable[[Tensor], Tensor]
+"""What a hook makes of a layer's features ((b f), c, h, w)."""
 
 
 class AttachError(ValueError):
@@ -115,19 +119,33 @@ def attached(
     """
     sites = motion_sites(unet)
 
-    def hook_for(module: Temporal):
-        def hook(_layer: nn.Module, _args: object, output: Tensor | tuple[Tensor, ...]):
-            x = output[0] if isinstance(output, tuple) else output
+    def change_for(module: Temporal) -> Change:
+        def change(x: Tensor) -> Tensor:
             if x.shape[0] % frames:
                 raise AttachError(f"got a batch of {x.shape[0]}; expected a multiple of {frames} frames")
-            x = module(x, frames, strength)
-            return (x, *output[1:]) if isinstance(output, tuple) else x
+            return module(x, frames, strength)
+
+        return change
+
+    with _hooked(unet, {sites[name]: change_for(module) for name, module in modules.items()}):
+        yield
+
+
+@contextmanager
+def _hooked(unet: nn.Module, changes: Mapping[str, Change], first: bool = False) -> Iterator[None]:
+    """Pass the output of the submodules at these paths through `changes`; `first`: before other hooks."""
+
+    def hook_for(change: Change):
+        def hook(_layer: nn.Module, _args: object, output: Tensor | tuple[Tensor, ...]):
+            if isinstance(output, tuple):
+                return (change(output[0]), *output[1:])
+            return change(output)
 
         return hook
 
     with ExitStack() as stack:
-        for name, module in modules.items():
-            handle = unet.get_submodule(sites[name]).register_forward_hook(hook_for(module))
+        for path, change in changes.items():
+            handle = unet.get_submodule(path).register_forward_hook(hook_for(change), prepend=first)
             stack.callback(handle.remove)
         yield
 
@@ -157,19 +175,9 @@ def with_image_features(unet: nn.Module, features: Sequence[Tensor]) -> Iterator
     if len(sites) != len(features):
         raise AttachError(f"got an image encoder of {len(features)} levels; expected {len(sites)}")
 
-    def hook_for(feature: Tensor):
-        def hook(_layer: nn.Module, _args: object, output: Tensor | tuple[Tensor, ...]):
-            x = output[0] if isinstance(output, tuple) else output
-            x = _added(x, feature)
-            return (x, *output[1:]) if isinstance(output, tuple) else x
-
-        return hook
-
-    with ExitStack() as stack:
-        for site, feature in zip(sites, features, strict=True):
-            # Before every other hook there: the temporal module reads what the image has been added to.
-            handle = unet.get_submodule(site).register_forward_hook(hook_for(feature), prepend=True)
-            stack.callback(handle.remove)
+    # Before every other hook there: the temporal module reads what the image has been added to.
+    changes = {site: partial(_added, feature=f) for site, f in zip(sites, features, strict=True)}
+    with _hooked(unet, changes, first=True):
         yield
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
+
+from ..attach import AttachError
 
 
 def within(sampling: Any, timestep: torch.Tensor, start_percent: float, end_percent: float) -> bool:
@@ -46,6 +49,18 @@ def frames_shown(options: dict[str, Any], count: int) -> list[int]:
     if shown is not None and len(shown) == count:
         return list(shown)
     return list(range(count))
+
+
+@contextmanager
+def whole_clips() -> Iterator[None]:
+    """Says in a user's words that the UNet was given other frames than the evaluation was handed."""
+    try:
+        yield
+    except AttachError as error:
+        raise ValueError(
+            f"{error}. Another node on this MODEL evaluates the frames in parts; remove it, or let it work "
+            "on the whole clip."
+        ) from error
 
 
 def networks(model: Any, options: dict[str, Any], key: str) -> Iterator[tuple[nn.Module, nn.Module]]:

@@ -18,12 +18,13 @@ import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from ..attach import AttachError, feature_sites, with_image_features
+from ..attach import feature_sites, with_image_features
 from ..image_encoder import ImageEncoder, scaled
 from .checks import check_base, width_of
 from .compiled import marked, tell_compiler
-from .evaluation import check_range, frames_shown, networks, within
+from .evaluation import check_range, frames_shown, networks, whole_clips, within
 from .motion import Motion, on_device_of
+from .patch import motion_of
 from .watch import replace_wrapper
 
 KEY = "animatelcm.image"
@@ -91,14 +92,9 @@ class ImagePatch:
                 assert isinstance(encoder, ImageEncoder)
                 features = self.features(encoder, shown, x_in.device, compute_dtype(model))
                 stack.enter_context(with_image_features(unet, features))
-            try:
-                told = marked(options, KEY, len(shown), self.uid)
-                return executor(model, conds, x_in, timestep, told, *args, **kw)
-            except AttachError as error:
-                raise ValueError(
-                    f"{error}. Another node on this MODEL evaluates the frames in parts; remove it, or let "
-                    "it work on the whole clip."
-                ) from error
+            stack.enter_context(whole_clips())
+            told = marked(options, KEY, len(shown), self.uid)
+            return executor(model, conds, x_in, timestep, told, *args, **kw)
 
     def features(
         self, encoder: ImageEncoder, shown: Sequence[int], device: torch.device, dtype: torch.dtype
@@ -125,7 +121,7 @@ def encoder_of(model: Any, motion: Motion | None) -> Motion:
 
     Raises ValueError if there is none, or it has no image encoder.
     """
-    found = motion or model.get_attachment("animatelcm.motion")
+    found = motion or motion_of(model)
     wanted = "Load AnimateLCM_sd15_i2v.ckpt as the motion model, or connect it to encoder."
     if found is None:
         raise ValueError(f"got a MODEL without a motion model; expected one with an image encoder. {wanted}")

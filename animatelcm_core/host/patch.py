@@ -20,11 +20,11 @@ from typing import Any
 import torch
 from comfy.patcher_extension import WrappersMP
 
-from ..attach import AttachError, attached
+from ..attach import attached
 from ..motion_module import MotionModel
 from .checks import check_base, check_frames, check_motion_fits
 from .compiled import marked, tell_compiler
-from .evaluation import check_range, networks, within
+from .evaluation import check_range, networks, whole_clips, within
 from .motion import Motion, on_device_of
 from .watch import replace_wrapper, watch_length
 
@@ -67,14 +67,14 @@ class MotionPatch:
                 assert isinstance(motion, MotionModel)
                 stack.enter_context(attached(unet, motion.blocks(), frames, self.strength))
                 weights.append(motion.uid)
-            try:
-                told = marked(options, KEY, frames, self.strength, *weights)
-                return executor(model, conds, x_in, timestep, told, *args, **kw)
-            except AttachError as error:
-                raise ValueError(
-                    f"{error}. Another node on this MODEL evaluates the frames in parts; remove it, or let "
-                    "it work on the whole clip."
-                ) from error
+            stack.enter_context(whole_clips())
+            told = marked(options, KEY, frames, self.strength, *weights)
+            return executor(model, conds, x_in, timestep, told, *args, **kw)
+
+
+def motion_of(model: Any) -> Motion | None:
+    """The motion model on MODEL."""
+    return model.get_attachment(KEY)
 
 
 def has_motion(model: Any) -> bool:

@@ -66,11 +66,16 @@ def export_weights(
     return written
 
 
+def can_export(config: RunConfig) -> bool:
+    """Whether the released layouts have a place for what the run trains."""
+    return not isinstance(config, AdaptConfig) or config.adapt.reading == "latents"
+
+
 def _export_encoder(
     config: AdaptConfig, weights: Mapping[str, Tensor], path: Path, about: Mapping[str, str]
 ) -> Path:
     """The image encoder with its motion weights: those trained along, or else the base's."""
-    if config.adapt.reading != "latents":
+    if not can_export(config):
         raise ConfigError(
             f"got a run with adapt.reading {config.adapt.reading}; expected latents: the released layout has "
             "no place for another. Such a run is for comparison."

@@ -11,7 +11,7 @@ import argparse
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from ..config import AdaptConfig, AdaptSection, ConfigError, ImageConfig, RunConfig, VideoConfig, read_config
+from ..config import AdaptConfig, ConfigError, ImageConfig, RunConfig, VideoConfig, read_config
 from ..data import open_dataset
 from ..engine import Trainer
 from ..stages.adapt import AdaptStage
@@ -20,7 +20,7 @@ from ..stages.stage import Stage
 from ..stages.video import VideoStage
 from ..weights import Files, Weights
 from .common import add_config_options, as_yaml, config_path, guarded
-from .export import export_run
+from .export import can_export, export_run
 
 
 def build_stage(config: RunConfig, accelerator: Accelerator, weights: Weights | None = None) -> Stage:
@@ -56,7 +56,7 @@ def train(config: RunConfig) -> Trainer:
         config.out.mkdir(parents=True, exist_ok=True)
         (config.out / "config.yaml").write_text(as_yaml(config), encoding="utf-8")
     trainer.run()
-    if accelerator.is_main_process and getattr(config, "adapt", AdaptSection()).reading == "latents":
+    if accelerator.is_main_process and can_export(config):
         for path in export_run(config.out, config.out / "export"):
             print(f"wrote {path}")
     return trainer

@@ -100,15 +100,15 @@ class AdaptStage(Stage):
             follow(self.theta_minus.parameters(), self.theta.parameters(), self.mu)
 
     def extra_state(self) -> dict[str, Tensor]:
-        state = {f"target.{ENCODER}{k}": p.detach() for k, p in self.encoder_minus.named_parameters()}
-        if self.adapt.motion:
-            state |= {f"target.{k}": p.detach() for k, p in self.theta_minus.named_parameters()}
-        return state
+        return {name: parameter.detach() for name, parameter in self._targets().items()}
 
     @torch.no_grad()
     def load_extra(self, state: dict[str, Tensor]) -> None:
-        for k, parameter in self.encoder_minus.named_parameters():
-            parameter.copy_(state[f"target.{ENCODER}{k}"])
+        for name, parameter in self._targets().items():
+            parameter.copy_(state[name])
+
+    def _targets(self) -> dict[str, nn.Parameter]:
+        targets = {f"target.{ENCODER}{k}": p for k, p in self.encoder_minus.named_parameters()}
         if self.adapt.motion:
-            for k, parameter in self.theta_minus.named_parameters():
-                parameter.copy_(state[f"target.{k}"])
+            targets |= {f"target.{k}": p for k, p in self.theta_minus.named_parameters()}
+        return targets
