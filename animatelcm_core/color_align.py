@@ -31,7 +31,7 @@ class Weights:
 
 
 def official(frames: Tensor, reference: Tensor, weights: Weights = Weights()) -> Tensor:
-    """The authors' procedure on frames (n, h, w, 3); reference (H, W, 3) of any size.
+    """The authors' procedure on frames (n, h, w, 3); reference (n or 1, H, W, 3) of any size.
 
     Returns multiples of 1/255, the authors' bytes for the default weights. Needs OpenCV: ImportError.
     """
@@ -42,10 +42,11 @@ def official(frames: Tensor, reference: Tensor, weights: Weights = Weights()) ->
         """To uint8, cut, not rounded."""
         return cv2.cvtColor((picture.float().cpu().numpy() * 255).astype(np.uint8), cv2.COLOR_RGB2HSV)
 
-    wanted = as_hsv(reference).reshape(-1, 3).mean(0)
+    references = [as_hsv(picture).reshape(-1, 3).mean(0) for picture in reference]
+    references *= len(frames) // len(references)
     limits = ((weights.hue, 180), (weights.saturation, 255), (weights.value, 255))
     aligned = []
-    for frame in frames:
+    for frame, wanted in zip(frames, references, strict=True):
         hsv = as_hsv(frame)
         for channel, (weight, most) in enumerate(limits):
             shift = weight * (wanted[channel] - hsv[..., channel].mean())

@@ -68,7 +68,7 @@ def main() -> None:
     plain = frames.numpy(), (reference[0].numpy() * 255).astype(np.uint8)
     runs: dict[str, Callable[[], object]] = {
         "opencv_loop": lambda: loop(*plain),
-        "official": lambda: official(frames, reference[0]),
+        "official": lambda: official(frames, reference),
         "float": lambda: align(frames, reference),
     }
     seconds: dict[str, list[float]] = {name: [] for name in runs}

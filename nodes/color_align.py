@@ -113,8 +113,7 @@ def _official(
     frames: torch.Tensor, references: torch.Tensor, weights: Weights, strength: float
 ) -> torch.Tensor:
     try:
-        pairs = zip(frames, references.expand(len(frames), -1, -1, -1), strict=True)
-        aligned = torch.cat([official(frame[None], own, weights) for frame, own in pairs])
+        aligned = official(frames, references, weights)
     except ImportError as error:
         raise ImportError(
             "got no Python package opencv; expected it for the mode official. Install "

@@ -20,7 +20,7 @@ def test_official_gives_the_authors_bytes(name: str) -> None:
     golden = load_file(GOLDEN / "color_align.safetensors")
     keys = sorted(key for key in golden if key.startswith(f"{name}.frame_rgb"))
     frames = torch.stack([golden[key] for key in keys])
-    got = official(frames, golden[f"{name}.reference_rgb_u8"].float() / 255)
+    got = official(frames, golden[f"{name}.reference_rgb_u8"][None].float() / 255)
     expected = torch.stack([golden[key.replace("frame_rgb", "aligned_rgb_u8")] for key in keys])
     assert torch.equal((got * 255).round().to(torch.uint8), expected)
     assert not torch.equal((frames * 255).to(torch.uint8), expected)

@@ -120,6 +120,7 @@ class Kept:
     colour: mean absolute difference of the body's mean RGB, over the frames. place: pixels between the
     creature's centre in the first frame and in the picture. water: mean absolute difference off the creature.
     body, motion: whether read as asked. along: pixels a frame along the heading, speed: whatever way.
+    mover: 1 for clips that should move.
     """
 
     colour: Tensor
@@ -129,10 +130,13 @@ class Kept:
     motion: Tensor
     along: Tensor
     speed: Tensor
+    mover: Tensor
 
     def numbers(self) -> dict[str, float]:
         """Means over the clips; `along` over those that should move."""
-        return {name: round(float(values.mean()), 4) for name, values in vars(self).items()}
+        means = {name: values.mean() for name, values in vars(self).items() if name != "mover"}
+        means["along"] = self.along[self.mover > 0].mean()
+        return {name: round(float(value), 4) for name, value in means.items()}
 
 
 @torch.inference_mode()
@@ -153,6 +157,7 @@ def kept(clips: Tensor, given: Beginnings, net: judge.BodyNet) -> Kept:
         motion=right["motion"].float(),
         along=(reading.velocity * given.clips.heading).sum(1),
         speed=reading.velocity.norm(dim=-1),
+        mover=(given.labels[:, 2] != 0).float(),
     )
 
 

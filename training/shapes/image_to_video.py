@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from animatelcm_core.color_align import Weights, align, official
+from animatelcm_core.color_align import align, official
 from animatelcm_core.motion_module import MotionModel
 
 from .. import checkpoint
@@ -72,10 +72,9 @@ def from_run(run: Path, lora: Path) -> ImageModel:
 
 
 def colour_errors(clips: Tensor, given: Beginnings, net: judge.BodyNet) -> dict[str, float]:
-    """The colour's error as sampled and after alignment, by the defaults of both modes."""
-    changes = {"float": align, "official": lambda f, r: official(f, r[0], Weights())}
-    errors = {"as_sampled": float(begun.kept(clips, given, net).colour.mean())}
-    for mode, change in changes.items():
+    """The colour's error after alignment, by the defaults of both modes."""
+    errors = {}
+    for mode, change in {"float": align, "official": official}.items():
         errors[mode] = float(begun.kept(begun.aligned(clips, given, change), given, net).colour.mean())
     return {name: round(value, 4) for name, value in errors.items()}
 
@@ -97,10 +96,6 @@ def plot(curve: list[dict[str, Any]], path: Path) -> None:
     axes[0].set_ylabel("pixels a frame along the heading, movers")
     axes[1].set_ylabel("share with the right motion, all")
     figure.savefig(path, dpi=110)
-
-
-def moving(given: Beginnings) -> Tensor:
-    return given.labels[:, 2] != 0
 
 
 def main() -> None:
@@ -134,18 +129,15 @@ def main() -> None:
     for scale in SCALES:
         clips = ours.sample(given, STEPS, scale)
         found = begun.kept(clips, given, net)
-        movers = {"along": round(float(found.along[moving(given)].mean()), 4)}
-        curve.append({"motion_scale": scale, **found.numbers(), **movers})
+        curve.append({"motion_scale": scale, **found.numbers()})
         print(curve[-1], flush=True)
         if scale == SCALE:
-            rows.append(
-                row("image_to_video", found, **movers, colour_aligned=colour_errors(clips, given, net))
-            )
+            rows.append(row("image_to_video", found, colour_aligned=colour_errors(clips, given, net)))
             options.to.mkdir(parents=True, exist_ok=True)
             sheet(clips, given, options.to / "i2v_clips.png")
     for name, model in others.items():
         found = begun.kept(model.sample(given, STEPS, SCALE), given, net)
-        rows.append(row(name, found, along=round(float(found.along[moving(given)].mean()), 4)))
+        rows.append(row(name, found))
         print(rows[-1], flush=True)
     command = f"python -m training.shapes.image_to_video --lora {shown(options.lora)} --motion "
     command += f"{shown(options.motion)} --image-motion {shown(options.image_motion)} --clips {options.clips}"
