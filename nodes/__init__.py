@@ -8,9 +8,11 @@ from typing_extensions import override
 from . import folders
 from .apply import ApplyMotionModel, ModelSampling
 from .color_align import ColorAlign
+from .control import ControlLoRA, EdgeHints
 from .demo import LoadDemo
 from .image_to_video import ImageToVideo
 from .loaders import LoadCheckpoint, LoadMotionModel
+from .long_video import LongVideo
 from .sampling import EmptyVideoLatent, Sample, SamplerLCM, Scheduler
 
 folders.register()  # before the first schema lists files
@@ -26,6 +28,9 @@ NODES: list[type[io.ComfyNode]] = [
     Sample,
     ImageToVideo,
     ColorAlign,
+    ControlLoRA,
+    EdgeHints,
+    LongVideo,
     LoadDemo,
 ]
 

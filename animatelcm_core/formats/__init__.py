@@ -4,6 +4,7 @@
 they are instead; `build_motion_model` and `build_image_encoder` turn that into modules.
 """
 
+from .adapter_lora import AdapterKind, adapter_lora_key, check_adapter_lora
 from .build import build_image_encoder, build_motion_model
 from .errors import FormatError
 from .identify import Identity, describe, identify, is_lora, is_motion, require_lora
@@ -16,12 +17,15 @@ from .writing import convert_motion, published_tensors, save_motion
 __all__ = [
     "HEADS_KEY",
     "SCHEDULE_KEY",
+    "AdapterKind",
     "FormatError",
     "Identity",
     "MotionFile",
     "MotionKind",
+    "adapter_lora_key",
     "build_image_encoder",
     "build_motion_model",
+    "check_adapter_lora",
     "convert_motion",
     "describe",
     "identify",

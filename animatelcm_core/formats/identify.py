@@ -70,6 +70,7 @@ class _Contents:
 _TESTS: dict[str, Callable[[_Contents], bool]] = {
     "motion_lora": lambda c: c.lora and c.has("motion_modules", "temporal_transformer"),
     "control_lora": lambda c: "lora_controlnet" in c.shapes,
+    "adapter_lora": lambda c: c.lora and c.starts("lora_controlnet_", "lora_t2iadapter_"),
     "lora": lambda c: c.lora,
     "sparsectrl": lambda c: c.motion and c.has("controlnet_cond_embedding", "input_hint_block"),
     "controlnet": lambda c: c.starts("control_model.", "controlnet_", "zero_convs.", "input_hint_block."),

@@ -33,6 +33,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "a motion LoRA (a camera move or a style of motion)",
         "It is an addition to a motion model, which this pack cannot use yet. Choose a motion model.",
     ),
+    "adapter_lora": (
+        "a LoRA for a ControlNet or T2I-Adapter",
+        "Use AnimateLCM Control LoRA; the file goes to models/loras.",
+    ),
     "control_lora": ("a Control-LoRA", _CONTROLNETS),
     "controlnet": ("a ControlNet", _CONTROLNETS),
     "t2i_adapter": ("a T2I-Adapter", _CONTROLNETS),

@@ -78,7 +78,7 @@ def check_frames(frames: int, most: int) -> None:
     if frames > most:
         raise ValueError(
             f"got {frames} frames; expected at most {most} for this motion model. Use fewer frames, or put "
-            "context windows of 16 frames (node Context Windows (Manual), dim 0) on the MODEL."
+            "AnimateLCM Long Video on the MODEL, with context_length 16."
         )
 
 

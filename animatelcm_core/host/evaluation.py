@@ -31,10 +31,15 @@ def check_range(start_percent: float, end_percent: float) -> None:
 
 
 def frames_shown(options: dict[str, Any], count: int) -> list[int]:
-    """Numbers, from 0 in the whole clip, of the `count` frames that this evaluation is handed.
+    """Numbers, from 0 in the whole clip, of the `count` frames that this evaluation is handed."""
+    return window_of(options, count) or list(range(count))
 
-    The whole clip, or a context window of it: the host's own (`context_window`; ComfyUI 0.24 and later may
-    put one frame in front), or AnimateDiff-Evolved's (`ad_params`).
+
+def window_of(options: dict[str, Any], count: int) -> list[int] | None:
+    """Numbers of the frames in the context window of `count` frames that is evaluated, None without one.
+
+    The host's own kind of window (`context_window`; ComfyUI 0.24 and later may put one frame in front), or
+    AnimateDiff-Evolved's (`ad_params`).
     """
     transformer = options.get("transformer_options", {})
     window = transformer.get("context_window")
@@ -48,7 +53,7 @@ def frames_shown(options: dict[str, Any], count: int) -> list[int]:
     shown = (transformer.get("ad_params") or {}).get("sub_idxs")
     if shown is not None and len(shown) == count:
         return list(shown)
-    return list(range(count))
+    return None
 
 
 @contextmanager

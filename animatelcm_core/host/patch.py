@@ -24,6 +24,7 @@ from ..attach import attached
 from ..motion_module import MotionModel
 from .checks import check_base, check_frames, check_motion_fits
 from .compiled import marked, tell_compiler
+from .control_windows import watch_control
 from .evaluation import check_range, networks, whole_clips, within
 from .motion import Motion, on_device_of
 from .watch import replace_wrapper, watch_length
@@ -114,4 +115,5 @@ def with_motion(
     replace_wrapper(model, WrappersMP.CALC_COND_BATCH, KEY, patch.evaluate)
     replace_wrapper(model, WrappersMP.APPLY_MODEL, KEY, tell_compiler(KEY))
     replace_wrapper(model, WrappersMP.OUTER_SAMPLE, KEY, watch_length(patch.max_frames))
+    watch_control(model)
     return model

@@ -6,11 +6,14 @@ so a seed gives the same clip on every device and every host version.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.samplers
 import torch
+from comfy.k_diffusion.sampling import default_noise_sampler, sample_lcm
 from torch import Tensor
 from tqdm.auto import trange
 
@@ -59,3 +62,30 @@ def sample_animatelcm(
 def lcm_sampler(s_noise: float = 1.0) -> Any:
     """The host's SAMPLER object of `sample_animatelcm`."""
     return comfy.samplers.KSAMPLER(sample_animatelcm, {"s_noise": s_noise})
+
+
+def with_noise_order(sampler: Any, order: Sequence[int]) -> Any:
+    """A SAMPLER that gives frame i, between steps, the noise that `sampler` would give frame order[i].
+
+    For this pack's sampler and the host's `lcm`, which draw each frame's noise anew; others come back as they
+    are.
+    """
+    function = getattr(sampler, "sampler_function", None)
+    sources = {sample_animatelcm: noise_source, sample_lcm: default_noise_sampler}
+    if function not in sources:
+        return sampler
+
+    @functools.wraps(function)  # the name is what the settings are checked by
+    def sample(model: Any, x: Tensor, sigmas: Tensor, **given: Any) -> Tensor:
+        source = given.pop("noise_sampler", None)
+        source = source or sources[function](x, seed=(given.get("extra_args") or {}).get("seed"))
+        drawn = functools.partial(_in_order, source, list(order))
+        return function(model, x, sigmas, noise_sampler=drawn, **given)
+
+    changed = copy.copy(sampler)
+    changed.sampler_function = sample
+    return changed
+
+
+def _in_order(source: Callable[..., Tensor], order: list[int], *sigmas: Tensor) -> Tensor:
+    return source(*sigmas)[order]

@@ -6,44 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from support.controls import controlled, controlnet
 from support.studio import Studio, hooked, hooks_on, relative
 from torch import Tensor
-
-
-def controlnet(studio: Studio) -> Any:
-    """A ControlNet of the host's class for the small UNet, with seeded weights."""
-    config = {
-        key: value
-        for key, value in studio.model.model.model_config.unet_config.items()
-        if key not in ("out_channels", "dtype")
-    }
-    ops = studio.comfy.module("comfy.ops").manual_cast
-    network = studio.comfy.module("comfy.cldm.cldm").ControlNet(**config, hint_channels=3, operations=ops)
-    generator = torch.Generator().manual_seed(4)
-    weights = {
-        key: torch.randn(value.shape, generator=generator) / max(value[0].numel(), 1) ** 0.5
-        if value.ndim > 1
-        else torch.ones_like(value) * float(key.endswith("weight"))
-        for key, value in network.state_dict().items()
-    }
-    network.load_state_dict(weights)
-    device = torch.device("cpu")
-    return studio.comfy.module("comfy.controlnet").ControlNet(network, load_device=device)
-
-
-def controlled(studio: Studio, model: Any, hint: Tensor) -> Tensor:
-    """A run with `hint` (f, h, w, 3) on both conditions."""
-    positive, negative = studio.comfy.run(
-        "ControlNetApplyAdvanced",
-        positive=studio.positive,
-        negative=studio.negative,
-        control_net=controlnet(studio),
-        image=hint,
-        strength=0.5,
-        start_percent=0.0,
-        end_percent=1.0,
-    )
-    return studio.sample(model, 8, cfg=1.5, positive=positive, negative=negative)
 
 
 def test_controlnet_sees_each_frame(studio: Studio) -> None:
@@ -54,7 +19,7 @@ def test_controlnet_sees_each_frame(studio: Studio) -> None:
     rest = [i for i in range(8) if i != 3]
     for model, related in ((studio.scheduled(), False), (studio.video(), True)):
         free = studio.sample(model, 8, cfg=1.5)
-        a, b = (controlled(studio, model, h) for h in (hint, other))
+        a, b = (controlled(studio, model, controlnet(studio), h) for h in (hint, other))
         assert relative(a, free) > 0.01
         assert relative(a[3], b[3]) > 5e-4
         assert (relative(a[rest], b[rest]) > 1e-5) == related

@@ -27,9 +27,12 @@ TABLE = {  # ids, inputs in order
         "model vae image width height frames motion_scale level_weights start_percent end_percent encoder"
     ),
     "AnimateLCM_ColorAlign": "images reference mode hue saturation value strength mask smoothing",
+    "AnimateLCM_ControlLoRA": "control_net lora strength",
+    "AnimateLCM_EdgeHints": "images mode low_threshold high_threshold smoothing",
+    "AnimateLCM_LongVideo": "model context_length overlap schedule fuse freenoise",
     "AnimateLCM_LoadDemo": "",
 }
-FILES = ("ckpt_name", "motion_model", "lcm_lora")  # their choices are this machine's files
+FILES = ("ckpt_name", "motion_model", "lcm_lora", "lora")  # their choices are this machine's files
 KEPT = ("default", "min", "max", "step", "round", "options", "control_after_generate")
 
 

@@ -22,6 +22,7 @@ for _folder in (_HERE, _HERE.parents[1]):  # the layouts beside this file, and t
         sys.path.append(str(_folder))
 
 import torch  # noqa: E402
+from adapter_layouts import adapter_lora_shapes, controlnet_shapes, t2i_shapes  # noqa: E402
 from motion_layouts import LAYOUTS, motion_shapes, published_names  # noqa: E402
 from sd15_layout import (  # noqa: E402
     FULL,
@@ -37,7 +38,19 @@ from torch import Tensor  # noqa: E402
 
 from animatelcm_core.formats import write_safetensors  # noqa: E402
 
-__all__ = ["FULL", "LAYOUTS", "SMALL", "Sizes", "motion_tensors", "write_lora", "write_motion", "write_sd15"]
+__all__ = [
+    "FULL",
+    "LAYOUTS",
+    "SMALL",
+    "Sizes",
+    "motion_tensors",
+    "write_adapter_lora",
+    "write_controlnet",
+    "write_lora",
+    "write_motion",
+    "write_sd15",
+    "write_t2i_adapter",
+]
 
 MOTION_GAIN = 0.25  # of a temporal module's last layer: its residual stays smaller than what it is added to
 LORA_RANK = 64
@@ -125,6 +138,24 @@ def write_lora(path: Path, seed: int = 2, sizes: Sizes = FULL) -> Path:
     """An LCM LoRA: kohya names, rank 64, alpha 8."""
     metadata = {"ss_network_dim": str(LORA_RANK), "ss_network_alpha": str(LORA_RANK // 8)}
     return _write(path, lora_shapes(sizes, LORA_RANK), seed, torch.float16, metadata, {})
+
+
+def write_controlnet(path: Path, seed: int = 5, sizes: Sizes = FULL) -> Path:
+    """A ControlNet as its authors released them, with the prefix `control_model.`."""
+    names = {f"control_model.{key}": key for key in controlnet_shapes(sizes)}
+    shapes = {f"control_model.{key}": shape for key, shape in controlnet_shapes(sizes).items()}
+    return _write(path, shapes, seed, torch.float16, {}, names)
+
+
+def write_t2i_adapter(path: Path, seed: int = 6, sizes: Sizes = FULL) -> Path:
+    """A T2I-Adapter for hints of one channel."""
+    return _write(path, t2i_shapes(sizes.channels), seed, torch.float16, {}, {})
+
+
+def write_adapter_lora(path: Path, kind: str, seed: int = 8, sizes: Sizes = FULL, rank: int = 8) -> Path:
+    """A LoRA for the file of `write_controlnet` (kind controlnet) or `write_t2i_adapter` (t2i_adapter)."""
+    network = controlnet_shapes(sizes) if kind == "controlnet" else t2i_shapes(sizes.channels)
+    return _write(path, adapter_lora_shapes(kind, network, rank), seed, torch.float16, {}, {})
 
 
 def motion_tensors(

@@ -17,6 +17,9 @@ OTHER_MOTION = "animatediff_models/small_v2.safetensors"
 WIDE_MOTION = "animatediff_models/small_t2v_32bit.safetensors"
 IMAGE_MOTION = "animatediff_models/small_i2v.safetensors"
 LORA = "loras/small_lcm.safetensors"
+T2I_ADAPTER = "controlnet/small_t2i.safetensors"
+CONTROL_LORA = "loras/small_controlnet_lora.safetensors"
+T2I_LORA = "loras/small_t2i_lora.safetensors"
 # Two levels, for what takes long: compiling.
 TINY_CHECKPOINT = "checkpoints/tiny.safetensors"
 TINY_MOTION = "animatediff_models/tiny_t2v.safetensors"
@@ -29,7 +32,7 @@ from pathlib import Path
 import torch
 import seeded_files as s
 models = Path(sys.argv[2])
-for folder in ("checkpoints", "animatediff_models", "loras"):
+for folder in ("checkpoints", "animatediff_models", "loras", "controlnet"):
     (models / folder).mkdir(parents=True, exist_ok=True)
 s.write_sd15(models / "checkpoints/small.safetensors", sizes=s.SMALL)
 motions = models / "animatediff_models"
@@ -40,6 +43,9 @@ s.write_motion(motions / "small_i2v.safetensors", layout="animatelcm_i2v", seed=
 tiny = replace(s.SMALL, channels=(32, 64))
 s.write_sd15(models / "checkpoints/tiny.safetensors", sizes=tiny)
 s.write_motion(motions / "tiny_t2v.safetensors", sizes=tiny)
+s.write_t2i_adapter(models / "controlnet/small_t2i.safetensors", sizes=s.SMALL)
+s.write_adapter_lora(models / "loras/small_controlnet_lora.safetensors", "controlnet", sizes=s.SMALL)
+s.write_adapter_lora(models / "loras/small_t2i_lora.safetensors", "t2i_adapter", sizes=s.SMALL)
 s.write_lora(models / "loras/small_lcm.safetensors", sizes=s.SMALL)
 """
 

@@ -1,0 +1,92 @@
+"""Clips longer than the motion model was trained for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..animatelcm_core.context import FUSES, SCHEDULES
+from ..animatelcm_core.host.patch import has_motion
+from ..animatelcm_core.host.windows import Windows, with_windows
+from .compat import output, schema, widget
+from .errors import warn
+from .inputs import CATEGORY, MOST_FRAMES
+
+
+class LongVideo(io.ComfyNode):
+    """Sliding windows on a MODEL."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            "AnimateLCM_LongVideo",
+            display_name="AnimateLCM Long Video",
+            category=CATEGORY,
+            description="Samples clips of any length in overlapping windows of 16 frames. Hints of "
+            "ControlNets, masks, prompts per frame and the reference image run on over the windows. Clips "
+            "of one window are sampled as without it.",
+            search_aliases=["context options", "context windows", "sliding window", "freenoise", "loop"],
+            inputs=[
+                io.Model.Input("model", tooltip="Video model, with its motion model on it or put on after."),
+                widget(
+                    io.Int,
+                    "context_length",
+                    default=16,
+                    min=2,
+                    max=MOST_FRAMES,
+                    tooltip=f"Frames of a window, 2 to {MOST_FRAMES}. 16 is what the motion models learned.",
+                ),
+                widget(
+                    io.Int,
+                    "overlap",
+                    default=4,
+                    min=0,
+                    max=MOST_FRAMES - 1,
+                    tooltip=f"Frames that neighbouring windows share, 0 to {MOST_FRAMES - 1} and less than "
+                    "context_length. More joins them better and takes longer: with 16 a window, 4 cost a "
+                    "third more time a frame, 8 twice as much.",
+                ),
+                widget(
+                    io.Combo,
+                    "schedule",
+                    options=list(SCHEDULES),
+                    default="standard",
+                    tooltip="standard: windows from the first frame to the last. looped: the last frame "
+                    "leads into the first. batched: parts that share nothing, fastest, with jumps.",
+                ),
+                widget(
+                    io.Combo,
+                    "fuse",
+                    options=list(FUSES),
+                    default="pyramid",
+                    tooltip="Which window counts where they overlap. pyramid: the one whose middle is "
+                    "nearest. linear: a crossfade. flat: both alike.",
+                ),
+                widget(
+                    io.Boolean,
+                    "freenoise",
+                    default=True,
+                    tooltip="All windows start from the same noise in another order, which keeps what they "
+                    "show alike. Off: noise of their own, more change over the clip.",
+                ),
+            ],
+            outputs=[output(io.Model, "MODEL", "The model, for clips of any length.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: Any, context_length: int, overlap: int, schedule: str, fuse: str, freenoise: bool
+    ) -> io.NodeOutput:
+        windows = Windows(context_length, overlap, schedule, fuse, freenoise)
+        changed = with_windows(model, windows)
+        if context_length < 8 and has_motion(model):
+            warn(
+                cls,
+                [
+                    f"got a context_length of {context_length}; expected 8 or more (16 is what the motion "
+                    "models learned). Use 16: short windows move little or fall apart."
+                ],
+            )
+        return io.NodeOutput(changed)
