@@ -1,4 +1,4 @@
-"""Windows over a clip longer than the motion model was trained for: which frames, what they count, which noise.
+"""Windows over a clip longer than the motion model was trained for: which frames, what weight, which noise.
 
 Each step evaluates the windows one by one and averages what they say of a frame, weighted by where in its
 window the frame stands (a frame in the middle has seen neighbours on both sides). `freenoise_order` is
@@ -30,7 +30,7 @@ def standard(frames: int, length: int, overlap: int, step: int) -> list[list[int
 
 
 def looped(frames: int, length: int, overlap: int, step: int) -> list[list[int]]:
-    """Windows around a circle, so that the last frame leads into the first; moved on by part of one each step.
+    """Windows around a circle, so that the last frame leads into the first; moved on a bit each step.
 
     A clip of one window cannot be closed this way: it is evaluated whole.
     """

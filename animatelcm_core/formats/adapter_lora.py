@@ -1,6 +1,6 @@
 """LoRA files for ControlNets and T2I-Adapters.
 
-Nobody has published such files; the layout is this repository's, kohya's with a prefix that tells the network:
+Nobody has published such files; the layout is this repository's: kohya's, its prefix telling the network,
 `lora_controlnet_<module>` or `lora_t2iadapter_<module>`, with `.lora_down.weight` (r, in[, k, k]),
 `.lora_up.weight` (out, r[, 1, 1]) and `.alpha`. Module names are those of the networks' first files, which
 ComfyUI uses too: `input_blocks.1.0.in_layers.2`, `zero_convs.0.0`; `conv_in`, `body.0.block1`.

@@ -48,13 +48,14 @@ def with_adapter_lora(control: Any, path: str, strength: float) -> Any:
 
 def network_of(control: Any) -> tuple[AdapterKind, nn.Module]:
     """What a CONTROL_NET is, and its network. Raises ValueError for any other."""
-    for kind, attribute in (("controlnet", "control_model"), ("t2i_adapter", "t2i_model")):
+    attributes: dict[AdapterKind, str] = {"controlnet": "control_model", "t2i_adapter": "t2i_model"}
+    for kind, attribute in attributes.items():
         network = getattr(control, attribute, None)
         if isinstance(network, nn.Module):
             return kind, network
     raise ValueError(
-        f"got a control of the kind {type(control).__name__}; expected a ControlNet or T2I-Adapter for SD1.5. "
-        "A Control-LoRA has no weights of its own that a LoRA could go on: load a whole ControlNet."
+        f"got a control of the kind {type(control).__name__}; expected a ControlNet or T2I-Adapter for "
+        "SD1.5. A Control-LoRA has no weights of its own that a LoRA could go on: load a whole ControlNet."
     )
 
 

@@ -70,7 +70,7 @@ def with_noise_order(sampler: Any, order: Sequence[int]) -> Any:
     For this pack's sampler and the host's `lcm`, which draw each frame's noise anew; others come back as they
     are.
     """
-    function = getattr(sampler, "sampler_function", None)
+    function: Any = getattr(sampler, "sampler_function", None)
     sources = {sample_animatelcm: noise_source, sample_lcm: default_noise_sampler}
     if function not in sources:
         return sampler

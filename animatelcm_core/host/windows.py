@@ -1,7 +1,7 @@
 """Clips longer than the motion model was trained for, on the host's machinery for context windows.
 
-The host evaluates the windows and averages them. What it does not do for frames that lie in the batch is done
-here: windows that fit the clip and wrap around, a step that is found whatever the sampler does (ComfyUI 0.3.75
+The host evaluates the windows and averages them. What it does not do for frames in the batch is done here:
+windows that fit the clip and wrap around, a step that is found whatever the sampler does (ComfyUI 0.3.75
 fails there), prompts per frame cut to the window (the same host leaves them whole), noise of later steps in
 FreeNoise's order. Hints of ControlNets: control_windows.py.
 """

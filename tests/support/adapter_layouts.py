@@ -1,4 +1,4 @@
-"""Names and shapes of the released ControlNet and T2I-Adapter files for SD1.5, and of this pack's LoRA for them."""
+"""Names and shapes of ControlNet and T2I-Adapter files for SD1.5, and of this pack's LoRA for them."""
 
 from __future__ import annotations
 

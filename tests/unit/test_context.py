@@ -1,4 +1,4 @@
-"""Windows over a long clip: every frame is covered, neighbours overlap, no noise comes twice in one window."""
+"""Windows over a long clip: every frame is covered, neighbours overlap, no noise comes twice in one."""
 
 from __future__ import annotations
 
