@@ -26,6 +26,7 @@ def newest_host() -> Iterator[Server]:
         make_base(base)
         for file in workflow_files.all_files():
             workflow_files.place_empty_models(file.read(), base)
+            workflow_files.place_media(file.read(), base)
         with Server(host, base, python=PYTHON) as server:
             yield server
 

@@ -27,6 +27,11 @@ WIDTH, HEIGHT = 720, 540  # of the picture; the card is square, with two lines o
 DEMO = WorkflowFile("AnimateLCM demo (no downloads)")
 CAPTIONS = {
     DEMO.name: ("No downloads", "a small trained model comes with the pack"),
+    "AnimateLCM demo, long video (no downloads)": ("Long, no downloads", "windows of 16 frames, averaged"),
+    "AnimateLCM controlled video": ("Led by a video", "edges of every frame, ControlNet, 4 steps"),
+    "AnimateLCM image to video": ("A picture moves", "4 steps, colours kept"),
+    "AnimateLCM long video": ("Any length", "64 frames in overlapping windows"),
+    "AnimateLCM video to video": ("A video in your style", "one reference per frame"),
     "AnimateLCM text to video": ("4 steps, 16 frames", "one loader, one prompt, one sampler"),
     "AnimateLCM text to video, your checkpoint": ("Every part open", "your checkpoint, LoRA and sampler"),
 }

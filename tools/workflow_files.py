@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
+from PIL import Image
+
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS, TWINS = ROOT / "workflows", ROOT / "tests" / "api"
+MEDIA = ("LoadImage", "LoadVideo")  # nodes whose first value is a file of the user's in input/
 VIRTUAL = ("MarkdownNote",)  # nodes that only the page knows; they are not queued
 
 
@@ -67,3 +71,32 @@ def place_empty_models(workflow: dict[str, Any], base: Path) -> None:
         path = base / "models" / model["directory"] / model["name"]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
+
+
+def place_media(workflow: dict[str, Any], base: Path) -> None:
+    """A small picture or video in `base`/input for each that the workflow names."""
+    for node in workflow["nodes"]:
+        if node["type"] in MEDIA:
+            path = base / "input" / node["widgets_values"][0]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if node["type"] == "LoadImage":
+                _picture(0).save(path)
+            else:
+                _write_video(path)
+
+
+def _picture(frame: int, side: int = 64) -> Image.Image:
+    """A square that moves to the right."""
+    picture = Image.new("RGB", (side, side), "navy")
+    picture.paste("orange", (8 + frame, 20, 28 + frame, 44))
+    return picture
+
+
+def _write_video(path: Path, frames: int = 20, fps: int = 8) -> None:
+    with av.open(path, "w") as container:
+        stream = container.add_stream("h264", rate=fps)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for frame in range(frames):
+            container.mux(stream.encode(av.VideoFrame.from_image(_picture(frame))))
+        container.mux(stream.encode())

@@ -18,6 +18,7 @@ from support.client import Client
 from frontdoor.browser import CHROMIUM, find_chromium
 from frontdoor.hosts import Host
 from frontdoor.server import Server, make_base
+from tools import workflow_files
 from tools.frontend import Frontend, chromium
 
 
@@ -35,9 +36,11 @@ def host() -> Host:
 
 @pytest.fixture(scope="session")
 def server(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with this pack and no model files at all."""
+    """A server with this pack and no model files at all; the pictures and videos to begin with are there."""
     base = tmp_path_factory.mktemp("server")
     make_base(base)
+    for file in workflow_files.all_files():
+        workflow_files.place_media(file.read(), base)
     with Server(host, base, python=Path(sys.executable)) as server:
         yield server
 
