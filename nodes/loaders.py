@@ -6,12 +6,13 @@ from comfy_api.latest import io
 
 from ..animatelcm_core.host.checkpoint import load_checkpoint
 from ..animatelcm_core.host.checks import check_base
-from ..animatelcm_core.host.lora import with_lora
+from ..animatelcm_core.host.lora import lora_warnings, with_lora
 from ..animatelcm_core.host.motion import load_file
 from ..animatelcm_core.host.patch import with_motion
 from ..animatelcm_core.host.schedule_patch import with_schedule
 from . import folders
 from .compat import output, schema, widget
+from .errors import warn
 from .inputs import AUTO, CATEGORY, MOTION_TYPE, chosen_schedule, schedule_input
 
 _MOTION_TOOLTIP = (
@@ -71,6 +72,7 @@ class LoadCheckpoint(io.ComfyNode):
                 output(io.Clip, "CLIP", "The checkpoint's text encoder."),
                 output(io.Vae, "VAE", "The checkpoint's VAE."),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -86,7 +88,9 @@ class LoadCheckpoint(io.ComfyNode):
         model, clip, vae = load_checkpoint(folders.path_of("checkpoints", ckpt_name))
         check_base(model)
         if lcm_lora != folders.NONE and lora_strength != 0:
-            model = with_lora(model, folders.path_of(folders.LORAS, lcm_lora), lora_strength)
+            lora = folders.path_of(folders.LORAS, lcm_lora)
+            warn(cls, lora_warnings(lora, motion))
+            model = with_lora(model, lora, lora_strength)
         model = with_motion(model, motion)
         model = with_schedule(model, chosen_schedule(schedule, motion.schedule))
         return io.NodeOutput(model, clip, vae)

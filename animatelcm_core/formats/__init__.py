@@ -9,6 +9,7 @@ from .build import build_image_encoder, build_motion_model
 from .errors import FormatError
 from .identify import Identity, describe, identify, is_lora, is_motion, require_lora
 from .kinds import MotionKind
+from .lora_schedule import lora_schedule
 from .motion_file import HEADS_KEY, SCHEDULE_KEY, MotionFile, load_motion
 from .reading import read_tensors
 from .safetensors_writer import write_safetensors
@@ -32,6 +33,7 @@ __all__ = [
     "is_lora",
     "is_motion",
     "load_motion",
+    "lora_schedule",
     "published_tensors",
     "read_tensors",
     "require_lora",

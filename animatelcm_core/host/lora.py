@@ -9,7 +9,8 @@ from typing import Any
 import comfy.lora
 import comfy.lora_convert
 
-from ..formats import read_tensors, require_lora
+from ..formats import lora_schedule, read_tensors, require_lora
+from .motion import Motion
 
 
 def with_lora(model: Any, path: str, strength: float) -> Any:
@@ -38,3 +39,14 @@ def with_lora(model: Any, path: str, strength: float) -> Any:
             len(used),
         )
     return model
+
+
+def lora_warnings(path: str, motion: Motion) -> list[str]:
+    """What to say about this LCM LoRA beside that motion model, as far as the file tells what it is for."""
+    made_for = lora_schedule(Path(path), read_tensors(path)[1])
+    if made_for in (None, motion.schedule) or not motion.kind.startswith("animatelcm"):
+        return []
+    return [
+        f"got {Path(path).name}, the LCM LoRA for {made_for}, with {motion.name}, a motion model for "
+        f"{motion.schedule}; expected two of one kind. Choose the LoRA from the motion model's own page."
+    ]

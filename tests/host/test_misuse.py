@@ -66,6 +66,18 @@ def test_good_settings_say_nothing(studio: Studio, caplog: pytest.LogCaptureFixt
     assert said(caplog) == []
 
 
+def test_the_other_lora_is_named(studio: Studio, caplog: pytest.LogCaptureFixture) -> None:
+    other = link(studio, small_files.LORA, "loras", "AnimateLCM_sd15_t2v_lora.safetensors")
+    load(studio, lcm_lora=other)
+    assert said(caplog) == []
+    load(studio, lcm_lora=other, motion_model=Path(small_files.IMAGE_MOTION).name)
+    (line,) = said(caplog)
+    assert (
+        f"got {other}, the LCM LoRA for text to video, with small_i2v.safetensors, a motion model for image"
+        in line
+    )
+
+
 def test_short_clips_are_warned_of(studio: Studio, caplog: pytest.LogCaptureFixture) -> None:
     studio.ksampler(studio.video(), 5, steps=1)
     (line,) = said(caplog)
@@ -83,7 +95,9 @@ def test_short_empty_latents_are_warned_of(studio: Studio, caplog: pytest.LogCap
 
 @pytest.mark.parametrize("way", ["sample", "ksampler"])
 def test_long_clips_are_refused_before_loading(studio: Studio, way: str) -> None:
-    with pytest.raises(ValueError, match="got 65 frames; expected at most 64.*Use fewer frames.*windows"):
+    with pytest.raises(
+        ValueError, match="got 65 frames; expected at most 64.*Use fewer frames.*AnimateLCM Long Video"
+    ):
         getattr(studio, way)(studio.video(), 65, steps=1)
 
 
