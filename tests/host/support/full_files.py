@@ -13,12 +13,37 @@ from . import ROOT
 sys.path.append(str(ROOT / "tests" / "support"))
 
 import full_size  # noqa: E402
-from full_size import CHECKPOINT, LORA, MOTION, SEEDS  # noqa: E402
+from full_size import (  # noqa: E402
+    CHECKPOINT,
+    CONTROL_LORA,
+    CONTROLNET,
+    IMAGE_MOTION,
+    LORA,
+    MOTION,
+    SEEDS,
+    T2I_ADAPTER,
+    T2I_LORA,
+)
 
-__all__ = ["CHECKPOINT", "FOLDER", "LORA", "MOTION", "SEEDS", "extra_paths", "name", "path", "write"]
+__all__ = [
+    "CHECKPOINT",
+    "CONTROLNET",
+    "CONTROL_LORA",
+    "FOLDER",
+    "IMAGE_MOTION",
+    "LORA",
+    "MOTION",
+    "SEEDS",
+    "T2I_ADAPTER",
+    "T2I_LORA",
+    "extra_paths",
+    "name",
+    "path",
+    "write",
+]
 
 FOLDER = HOSTS / "seeded"
-KINDS = ("checkpoints", "animatediff_models", "loras")
+KINDS = ("checkpoints", "animatediff_models", "controlnet", "loras")
 
 
 def write() -> Path:
