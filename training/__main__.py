@@ -3,7 +3,8 @@
 encode   videos or pictures -> cached latents and text, for `data: {kind: cached}`
 image    stage one: the LCM LoRA
 video    stage two: the motion weights
-adapt    stage three: the image encoder, without a teacher
+adapt    stage three, without a teacher: the image encoder, or a LoRA on a ControlNet or T2I-Adapter
+adapter  a ControlNet or T2I-Adapter for the image model, from nothing
 eval     exported weights -> clips, and what they measure: judge, CLIPSIM, FVD
 export   a checkpoint of a run -> files for ComfyUI; other motion files -> .safetensors
 bench    speed, memory and share of peak arithmetic of one training step
@@ -14,7 +15,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-STAGES = ("image", "video", "adapt")
+STAGES = ("image", "video", "adapt", "adapter")
 COMMANDS = ("encode", *STAGES, "eval", "export", "bench")
 
 

@@ -2,6 +2,7 @@
 
     stage: image | video        which part of decoupled consistency learning (paper 4.1)
            adapt                a new part without a teacher (paper 4.3)
+           adapter              a ControlNet or T2I-Adapter from nothing, for the image model
     base:                       the network that is distilled, by local files
     data:                       where samples come from (training/data/config.py)
     solver, loss, lora, optim   the method; symbols as in animatelcm_core/solver.py
@@ -27,6 +28,7 @@ from pydantic import (
     model_validator,
 )
 
+from animatelcm_core.formats import AdapterKind
 from animatelcm_core.schedule import Schedule
 from animatelcm_core.solver import Solver
 
@@ -176,8 +178,39 @@ class ImageConfig(RunConfig):
     mu: float = Field(default=0.0, ge=0, lt=1)
 
 
-class AdaptSection(Section):
-    """What is adapted without a teacher.
+class HintConfig(Section):
+    """Where hints come from: `edges` of the pictures themselves, or the `folder` that the data names.
+
+    mode, low, high, sigma: as in animatelcm_core/edges.py.
+    """
+
+    kind: Literal["edges", "folder"] = "edges"
+    mode: Literal["canny", "soft"] = "canny"
+    low: float = Field(default=0.4, ge=0)
+    high: float = Field(default=0.8, gt=0)
+    sigma: float = Field(default=1.0, gt=0, le=16)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> HintConfig:
+        if self.low >= self.high:
+            raise ValueError(f"got low {self.low} and high {self.high}; expected low less than high")
+        return self
+
+
+class ControlSection(Section):
+    """A LoRA on an adapter; its rank is `lora.rank`. adapter: the adapter's file, as its authors gave it."""
+
+    kind: Literal["controlnet_lora", "t2i_adapter_lora"]
+    adapter: LocalFile
+    hint: HintConfig = HintConfig()
+
+    @property
+    def network(self) -> AdapterKind:
+        return "controlnet" if self.kind == "controlnet_lora" else "t2i_adapter"
+
+
+class EncoderSection(Section):
+    """An image encoder from nothing.
 
     reading: how the reference image is given (training/readers.py); only `latents` can be exported.
     motion: whether the motion weights learn along, at `motion_rate` times the rate.
@@ -191,11 +224,14 @@ class AdaptSection(Section):
     motion_scale: float = Field(default=0.8, ge=0, le=2)
 
 
+AdaptSection = Annotated[EncoderSection | ControlSection, Field(discriminator="kind")]
+
+
 class AdaptConfig(RunConfig):
     """Stage three: a new part for a distilled network, without a teacher."""
 
     stage: Literal["adapt"] = "adapt"
-    adapt: AdaptSection = AdaptSection()
+    adapt: AdaptSection = EncoderSection()
 
     @model_validator(mode="after")
     def _has_its_files(self) -> AdaptConfig:
@@ -205,6 +241,28 @@ class AdaptConfig(RunConfig):
                 "(AnimateLCM's, or yours from the stages video and image)"
             )
         return self
+
+
+class AdapterSection(Section):
+    """An adapter from nothing.
+
+    hint_channels: of a T2I-Adapter, 1 for edges and sketches. drop: share of captions that are left out, so
+    that hints are read for themselves. snr: limits of the weight of an error in x_0; with 0 and infinity all
+    levels of the noise's error count the same.
+    """
+
+    kind: Literal["controlnet", "t2i_adapter"]
+    hint: HintConfig = HintConfig()
+    hint_channels: Literal[1, 3] = 1
+    drop: float = Field(default=0.3, ge=0, le=1)
+    snr: tuple[float, float] = (0.0, float("inf"))
+
+
+class AdapterConfig(RunConfig):
+    """A ControlNet or T2I-Adapter for the image model, by plain denoising of pictures."""
+
+    stage: Literal["adapter"] = "adapter"
+    adapter: AdapterSection
 
 
 class VideoConfig(RunConfig):
@@ -231,7 +289,12 @@ class VideoConfig(RunConfig):
         return self
 
 
-STAGES: dict[str, type[RunConfig]] = {"image": ImageConfig, "video": VideoConfig, "adapt": AdaptConfig}
+STAGES: dict[str, type[RunConfig]] = {
+    "image": ImageConfig,
+    "video": VideoConfig,
+    "adapt": AdaptConfig,
+    "adapter": AdapterConfig,
+}
 
 
 def read_config(stage: str, path: Path, changes: list[str] | None = None) -> RunConfig:

@@ -9,8 +9,16 @@ import torch
 from torch import Tensor
 
 from animatelcm_core.config import MotionConfig
-from animatelcm_core.formats import HEADS_KEY, SCHEDULE_KEY, save_motion, write_safetensors
+from animatelcm_core.formats import (
+    HEADS_KEY,
+    SCHEDULE_KEY,
+    AdapterKind,
+    adapter_lora_key,
+    save_motion,
+    write_safetensors,
+)
 
+from .adapters import published_name
 from .lora_file import kohya_name
 
 _ADAPTER_NAMES = (  # published -> diffusers, in a temporal block
@@ -30,6 +38,24 @@ def kohya_tensors(weights: Mapping[str, Tensor], alpha: float) -> dict[str, Tens
         out[f"{stem}.{'lora_down' if part == 'lora_A' else 'lora_up'}.weight"] = value
         out[f"{stem}.alpha"] = torch.tensor(float(alpha))
     return out
+
+
+def adapter_lora_tensors(kind: AdapterKind, weights: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
+    """The same of an adapter's LoRA, in the keys that AnimateLCM Control LoRA reads."""
+    out: dict[str, Tensor] = {}
+    for key, value in weights.items():
+        layer, _, part = key.rpartition(".")
+        stem = adapter_lora_key(kind, published_name(kind, layer))
+        out[f"{stem}.{'lora_down' if part == 'lora_A' else 'lora_up'}.weight"] = value
+        out[f"{stem}.alpha"] = torch.tensor(float(alpha))
+    return out
+
+
+def save_adapter(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
+    """A ControlNet or T2I-Adapter for models/controlnet, under its published names."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_safetensors(path, *_halves(tensors), metadata)
+    return path
 
 
 def save_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:

@@ -1,4 +1,4 @@
-"""The LCM LoRA on a diffusers UNet: which layers, how it is switched between roles, kohya's names.
+"""A LoRA on a diffusers network: which layers, how it is switched between roles, kohya's names.
 
 peft does the arithmetic: y + alpha / rank * B(A(x)). A second adapter, `target`, exists only where the LoRA
 is trained and its moving average is needed.
@@ -6,7 +6,7 @@ is trained and its moving average is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,12 +42,22 @@ LCM_TARGETS = [
 
 
 class Lora:
-    """All LoRA layers of one UNet. `scale` and `adapter` are what a forward pass uses right now."""
+    """All LoRA layers of one network. `scale` and `adapter` are what a forward pass uses right now."""
 
-    def __init__(self, unet: nn.Module, rank: int, alpha: float, adapters: tuple[str, ...] = (ONLINE,)):
-        """Inject new adapters, A random, B zero: they change nothing yet. The base stays frozen."""
+    def __init__(
+        self,
+        unet: nn.Module,
+        rank: int,
+        alpha: float,
+        adapters: tuple[str, ...] = (ONLINE,),
+        targets: Sequence[str] = LCM_TARGETS,
+    ):
+        """Inject new adapters, A random, B zero: they change nothing yet. The base stays frozen.
+
+        targets: names of layers, or their last parts.
+        """
         for name in adapters:
-            settings = PeftConfig(r=rank, lora_alpha=alpha, target_modules=LCM_TARGETS)  # type: ignore[arg-type]
+            settings = PeftConfig(r=rank, lora_alpha=alpha, target_modules=list(targets))  # type: ignore[arg-type]
             inject_adapter_in_model(settings, unet, name)
         self.rank, self.alpha = rank, alpha
         self.layers = {name: m for name, m in unet.named_modules() if isinstance(m, LoraLayer)}

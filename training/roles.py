@@ -1,15 +1,15 @@
 """One network, three roles: teacher, target, online (paper Fig. 2 and 3).
 
 The base weights exist once. A role says which temporal modules are attached to them, how much of the LoRA is
-on and which encoder reads a reference image; `Network.acting` puts it on for the time of a forward pass. For
-the online role that time includes the backward pass: gradient checkpointing runs parts of the forward again
-and must find the same role.
+on, which encoder reads a reference image and how much of its own LoRA a control has; `Network.acting` puts it
+on for the time of a forward pass. For the online role that time includes the backward pass: gradient
+checkpointing runs parts of the forward again and must find the same role.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,17 +20,23 @@ from animatelcm_core.attach import attached, with_image_features
 from animatelcm_core.image_encoder import ImageEncoder
 from animatelcm_core.motion_module import MotionModel
 
+from .adapters import Control
 from .lora import ONLINE, Lora
 
 
 @dataclass(frozen=True)
 class Role:
-    """motion: None for single pictures. lora: how much of the LoRA, 0 for the base network alone."""
+    """motion: None for single pictures. lora: how much of the LoRA, 0 for the base network alone.
+
+    control: None without hints; else how much of the control's own LoRA, that of `control_adapter`.
+    """
 
     motion: MotionModel | None = None
     lora: float = 0.0
     adapter: str = ONLINE
     encoder: ImageEncoder | None = None
+    control: float | None = None
+    control_adapter: str = ONLINE
 
 
 @dataclass(frozen=True)
@@ -41,12 +47,22 @@ class Reference:
     motion_scale: float
 
 
+@dataclass(frozen=True)
+class Hints:
+    """What leads a control. given: ((b f), 3, 8 h, 8 w), values 0..1, one of each frame."""
+
+    given: Tensor
+
+
+Given = Reference | Hints
+
+
 class Network(nn.Module):
     """The base UNet with what is trained on it. Its forward is whatever role is acting.
 
     lora: None where there is none yet. motion: the online temporal modules, None for pictures. encoder: the
-    online image encoder, if there is one. All are submodules, so that several processes average their
-    gradients.
+    online image encoder, control: an adapter that is led by hints, control_lora: the LoRA on it; if there are
+    any. All are submodules, so that several processes average their gradients.
     """
 
     def __init__(
@@ -56,24 +72,36 @@ class Network(nn.Module):
         motion: MotionModel | None,
         checkpointing: bool = False,
         encoder: ImageEncoder | None = None,
+        control: Control | None = None,
+        control_lora: Lora | None = None,
     ):
         super().__init__()
         self.unet, self.lora, self.motion, self.encoder = unet, lora, motion, encoder
+        self.control, self.control_lora = control, control_lora
+        self.hints: Tensor | None = None
         self.checkpointing = checkpointing
         if checkpointing:
             unet.enable_gradient_checkpointing()  # type: ignore[operator]
+            if control is not None:
+                control.enable_gradient_checkpointing()
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """eps of x (n, 4, h, w), frames of a clip after each other; t: (n,); context: (n, 77, c)."""
-        return self.unet(x, t, context, return_dict=False)[0]
+        extra = {}
+        if self.hints is not None:
+            assert self.control is not None
+            hints = self.hints.repeat(len(x) // len(self.hints), 1, 1, 1)  # guidance doubles x
+            extra = self.control(x, t, context, hints.to(x.dtype))
+        return self.unet(x, t, context, return_dict=False, **extra)[0]
 
     @contextmanager
-    def acting(self, role: Role, frames: int, reference: Reference | None = None) -> Iterator[None]:
+    def acting(self, role: Role, frames: int, given: Given | None = None) -> Iterator[None]:
         with ExitStack() as stack:
-            if reference is not None and role.encoder is not None:
-                given = reference.given
-                positions = list(range(frames)) * (len(given) // frames)
-                features = role.encoder(given, positions, reference.motion_scale)
+            if isinstance(given, Hints) and role.control is not None:
+                stack.enter_context(self._led(given.given, role))
+            if isinstance(given, Reference) and role.encoder is not None:
+                positions = list(range(frames)) * (len(given.given) // frames)
+                features = role.encoder(given.given, positions, given.motion_scale)
                 stack.enter_context(with_image_features(self.unet, features))
             if self.lora is not None:
                 stack.enter_context(self.lora.at(role.lora, role.adapter))
@@ -86,3 +114,14 @@ class Network(nn.Module):
                     }
                 stack.enter_context(attached(self.unet, blocks, frames))
             yield
+
+    @contextmanager
+    def _led(self, hints: Tensor, role: Role) -> Iterator[None]:
+        """Inside: the control looks at `hints`, with as much of its LoRA as the role says."""
+        lora, scale = self.control_lora, role.control or 0.0
+        self.hints = hints
+        try:
+            with nullcontext() if lora is None else lora.at(scale, role.control_adapter):
+                yield
+        finally:
+            self.hints = None

@@ -14,10 +14,11 @@ from torch import Tensor
 from animatelcm_core.schedule import SCHEDULES
 
 from .config import RunConfig
-from .samplers import lcm
+from .samplers import ddim, lcm
 from .stages.stage import Preview, Stage
 
 FRAME_MILLISECONDS = 125
+GUIDANCE = 5.0  # of a network that is not distilled
 
 
 class SampleGrids:
@@ -45,14 +46,18 @@ class SampleGrids:
         generator = torch.Generator().manual_seed(self.config.seed)
         noise = torch.randn(1, self.frames, 4, height // 8, width // 8, generator=generator).to(base.device)
         out = []
-        for prompt, reference in prompts:
+        for prompt, given in prompts:
             context = base.encode_text([prompt])
-            with self.stage.network.acting(self.stage.student(), self.frames, reference):
-                latents = lcm(
-                    self._eps, noise, context, self.schedule, steps, torch.Generator().manual_seed(1)
-                )
+            with self.stage.network.acting(self.stage.student(), self.frames, given):
+                latents = self._sampled(noise, context, steps)
             out.append(base.decode(latents[0]).cpu())
         return torch.stack(out)
+
+    def _sampled(self, noise: Tensor, context: Tensor, steps: int) -> Tensor:
+        if self.stage.distilled:
+            return lcm(self._eps, noise, context, self.schedule, steps, torch.Generator().manual_seed(1))
+        own, null = self.stage.solver.schedule, self.stage.null.to(context)
+        return ddim(self._eps, noise, context, null, own, steps, GUIDANCE, "trailing")
 
     def _eps(self, x: Tensor, t: int, context: Tensor) -> Tensor:
         timesteps = torch.full((len(x),), t, device=x.device)

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
 from animatelcm_core.motion_module import MotionModel
 
+from .adapters import build_adapter, load_adapter
 from .base import MOTION_SIZES, Base, build_text, build_unet, build_vae, load_base, load_motion_model
-from .config import RunConfig
+from .config import AdaptConfig, AdapterConfig, ControlSection, RunConfig
 from .lora import Lora, load_lora
 from .shapes import networks
 
@@ -26,6 +28,8 @@ class Weights(Protocol):
     def motion(self) -> MotionModel: ...
 
     def lora(self, unet: nn.Module) -> Lora: ...
+
+    def adapter(self, unet: UNet2DConditionModel) -> nn.Module: ...
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,14 @@ class Files:
     def lora(self, unet: nn.Module) -> Lora:
         assert self.config.base.lora is not None
         return load_lora(unet, self.config.base.lora)
+
+    def adapter(self, unet: UNet2DConditionModel) -> nn.Module:
+        """The one to be adapted, or a new one."""
+        if isinstance(self.config, AdapterConfig):
+            return new_adapter(self.config, unet)
+        assert isinstance(self.config, AdaptConfig)
+        assert isinstance(self.config.adapt, ControlSection)
+        return load_adapter(self.config.adapt.adapter, self.config.adapt.network, unet)
 
 
 @dataclass(frozen=True)
@@ -74,12 +86,35 @@ class RandomWeights:
                     parameter.normal_(std=0.02)
         return lora
 
+    def adapter(self, unet: UNet2DConditionModel) -> nn.Module:
+        if isinstance(self.config, AdapterConfig):
+            return new_adapter(self.config, unet)
+        assert isinstance(self.config, AdaptConfig)
+        assert isinstance(self.config.adapt, ControlSection)
+        if self.config.adapt.adapter.is_file():  # the adapter itself may be there
+            return load_adapter(self.config.adapt.adapter, self.config.adapt.network, unet)
+        with self._seeded(3), torch.no_grad():
+            network = build_adapter(self.config.adapt.network, unet)
+            for name, parameter in network.named_parameters():
+                if name.startswith(
+                    ("controlnet_down", "controlnet_mid", "controlnet_cond_embedding.conv_out")
+                ):
+                    parameter.normal_(std=0.02)  # zero in a new ControlNet
+        return network.eval().requires_grad_(False)
+
     @contextmanager
     def _seeded(self, part: int) -> Iterator[None]:
         """A seed of its own for each part; the run's random state stays as it is."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed + part)
             yield
+
+
+def new_adapter(config: AdapterConfig, unet: UNet2DConditionModel) -> nn.Module:
+    """An adapter to be trained from nothing, by the run's seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        return build_adapter(config.adapter.kind, unet, config.adapter.hint_channels).float()
 
 
 def _no_words(captions: list[str]) -> Tensor:

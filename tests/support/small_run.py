@@ -50,7 +50,7 @@ def config_of(stage: str, folder: Path, **changes: Any) -> RunConfig:
     """A run of a few steps in `folder`, on `folder/data-<stage>`."""
     data = folder / f"data-{stage}"
     if not data.exists():
-        write_cache(data, frames=1 if stage == "image" else 3)
+        write_cache(data, frames=1 if stage in ("image", "adapter") else 3)
     values: dict[str, Any] = {
         "name": f"tiny_{stage}",
         "out": folder / "run",
@@ -63,6 +63,8 @@ def config_of(stage: str, folder: Path, **changes: Any) -> RunConfig:
         "save_every": 2,
         "log_every": 1,
     }
+    if stage == "adapt":
+        values["adapt"] = {"kind": "image_encoder"}
     if stage in ("video", "adapt"):
         values["base"]["motion"] = MOTION
         values["base"]["lora"] = folder / "lora.safetensors"

@@ -19,7 +19,7 @@ from training.commands.export import export_run, export_weights
 from training.commands.train import train
 from training.config import ConfigError
 from training.engine import Trainer
-from training.stages.adapt import ENCODER, AdaptStage
+from training.stages.encoder import ENCODER, EncoderStage
 from training.stages.stage import draw
 
 
@@ -30,16 +30,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def make(folder: Path, out: Path, **changes: Any) -> tuple[Trainer, AdaptStage]:
+def make(folder: Path, out: Path, **changes: Any) -> tuple[Trainer, EncoderStage]:
     trainer = trainer_of(config_of("adapt", folder, out=out, **changes))
-    assert isinstance(trainer.stage, AdaptStage)
+    assert isinstance(trainer.stage, EncoderStage)
     return trainer, trainer.stage
 
 
-def answers(trainer: Trainer, stage: AdaptStage, latents: Tensor) -> tuple[Tensor, Tensor]:
+def answers(trainer: Trainer, stage: EncoderStage, latents: Tensor) -> tuple[Tensor, Tensor]:
     """The target's and the online network's predicted noise for clips that begin as `latents` do."""
     batch = next(iter(trainer.loader))
-    reference = stage.reference(replace(batch, captions=batch.captions[: len(latents)]), latents)
+    reference = stage.given(replace(batch, captions=batch.captions[: len(latents)]), latents)
     t, context = torch.tensor([499]), stage.base.encode_text(["a red fish swimming left"])
     x = torch.randn(1, 3, 4, 4, 4, generator=torch.Generator().manual_seed(1))
     out = []
@@ -123,7 +123,7 @@ def test_the_other_readings_train_and_are_not_exported(folder: Path, tmp_path: P
     )
     trainer = train(config)
     stage = trainer.stage
-    assert isinstance(stage, AdaptStage)
+    assert isinstance(stage, EncoderStage)
     first, other = (answers(trainer, stage, clip(seed))[1] for seed in (0, 1))
     assert (first - other).abs().max() > 1e-4
     assert not (tmp_path / "run" / "export").exists()

@@ -15,10 +15,27 @@ from torch import Tensor
 from animatelcm_core.formats import convert_motion, load_motion, read_tensors
 
 from .. import checkpoint
+from ..adapters import published, published_tensors, with_lora
 from ..base import MOTION_SIZES
-from ..config import STAGES, AdaptConfig, ConfigError, RunConfig, parse
-from ..export import kohya_tensors, save_lora, save_motion_adapter, save_motion_weights
-from ..stages.adapt import AdaptStage
+from ..config import (
+    STAGES,
+    AdaptConfig,
+    AdapterConfig,
+    ConfigError,
+    ControlSection,
+    EncoderSection,
+    RunConfig,
+    parse,
+)
+from ..export import (
+    adapter_lora_tensors,
+    kohya_tensors,
+    save_adapter,
+    save_lora,
+    save_motion_adapter,
+    save_motion_weights,
+)
+from ..stages.encoder import EncoderStage
 from .common import guarded
 
 
@@ -49,8 +66,14 @@ def export_weights(
     weights: `online` or `average` of `state`.
     """
     about = metadata(config, state)
+    path = to / f"{config.name}.safetensors"
+    if isinstance(config, AdapterConfig):
+        kind = config.adapter.kind
+        return [save_adapter(path, published_tensors(kind, weights), about)]
+    if isinstance(config, AdaptConfig) and isinstance(config.adapt, ControlSection):
+        return _export_control(config, config.adapt, weights, path, about)
     if isinstance(config, AdaptConfig):
-        return [_export_encoder(config, weights, to / f"{config.name}.safetensors", about)]
+        return [_export_encoder(config, weights, path, about)]
     lora = {k.removeprefix("lora."): v for k, v in weights.items() if ".lora_" in k}
     motion = {k: v for k, v in weights.items() if ".lora_" not in k}
     written = []
@@ -68,13 +91,15 @@ def export_weights(
 
 def can_export(config: RunConfig) -> bool:
     """Whether the released layouts have a place for what the run trains."""
-    return not isinstance(config, AdaptConfig) or config.adapt.reading == "latents"
+    section = config.adapt if isinstance(config, AdaptConfig) else None
+    return not isinstance(section, EncoderSection) or section.reading == "latents"
 
 
 def _export_encoder(
     config: AdaptConfig, weights: Mapping[str, Tensor], path: Path, about: Mapping[str, str]
 ) -> Path:
     """The image encoder with its motion weights: those trained along, or else the base's."""
+    assert isinstance(config.adapt, EncoderSection)
     if not can_export(config):
         raise ConfigError(
             f"got a run with adapt.reading {config.adapt.reading}; expected latents: the released layout has "
@@ -84,7 +109,23 @@ def _export_encoder(
     if not config.adapt.motion:
         assert config.base.motion is not None
         weights = {**load_motion(*read_tensors(config.base.motion)).motion, **weights}
-    return save_motion_weights(path, weights, sizes, about, AdaptStage.schedule)
+    return save_motion_weights(path, weights, sizes, about, EncoderStage.schedule)
+
+
+def _export_control(
+    config: AdaptConfig,
+    section: ControlSection,
+    weights: Mapping[str, Tensor],
+    path: Path,
+    about: Mapping[str, str],
+) -> list[Path]:
+    """The LoRA, for AnimateLCM Control LoRA, and the adapter with it merged, for every loader."""
+    kind, alpha = section.network, config.lora.alpha
+    about = {**about, "animatelcm.adapter": section.adapter.name}
+    lora = path.with_name(f"{config.name}_lora.safetensors")
+    save_lora(lora, adapter_lora_tensors(kind, weights, alpha), about)
+    adapter = published(kind, read_tensors(section.adapter)[0])
+    return [lora, save_adapter(path, with_lora(kind, adapter, weights, alpha / config.lora.rank), about)]
 
 
 def metadata(config: RunConfig, state: checkpoint.State) -> dict[str, str]:

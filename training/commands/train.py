@@ -1,4 +1,4 @@
-"""`image`, `video` and `adapt`: run one stage. The same command resumes a run that was cut.
+"""`image`, `video`, `adapt` and `adapter`: run one stage. The same command resumes a run that was cut.
 
 python -m training image --config shapes_image
 accelerate launch --config_file training/configs/accelerate_8gpu.yaml -m training video --config sd15_video
@@ -11,10 +11,21 @@ import argparse
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from ..config import AdaptConfig, ConfigError, ImageConfig, RunConfig, VideoConfig, read_config
+from ..config import (
+    AdaptConfig,
+    AdapterConfig,
+    ConfigError,
+    ControlSection,
+    ImageConfig,
+    RunConfig,
+    VideoConfig,
+    read_config,
+)
 from ..data import open_dataset
 from ..engine import Trainer
-from ..stages.adapt import AdaptStage
+from ..stages.adapter import AdapterStage
+from ..stages.control import ControlStage
+from ..stages.encoder import EncoderStage
 from ..stages.image import ImageStage
 from ..stages.stage import Stage
 from ..stages.video import VideoStage
@@ -38,8 +49,15 @@ def build_stage(config: RunConfig, accelerator: Accelerator, weights: Weights | 
     if isinstance(config, VideoConfig):
         own_lora = config.arm == "without_decouple"
         return VideoStage(config, base, weights.motion(), None if own_lora else weights.lora(base.unet))
+    if isinstance(config, AdapterConfig):
+        return AdapterStage(config, base, weights.adapter(base.unet))
     if isinstance(config, AdaptConfig):
-        return AdaptStage(config, base, weights.motion(), weights.lora(base.unet))
+        # The adapter first: a ControlNet begins as a copy of the UNet, which must have no LoRA yet.
+        adapter = weights.adapter(base.unet) if isinstance(config.adapt, ControlSection) else None
+        distilled = weights.motion(), weights.lora(base.unet)
+        if adapter is not None:
+            return ControlStage(config, base, *distilled, adapter)
+        return EncoderStage(config, base, *distilled)
     assert isinstance(config, ImageConfig)
     return ImageStage(config, base)
 

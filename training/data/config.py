@@ -30,7 +30,8 @@ class Cached(_Model):
 class Videos(_Model):
     """A folder of videos: captions in NAME.txt beside NAME.mp4, or in a CSV. The columns are WebVid's.
 
-    A row's file is path / row[folder_column] / row[path_column], with .mp4 where that has no suffix.
+    A row's file is path / row[folder_column] / row[path_column], with .mp4 where that has no suffix. hints: a
+    folder with a video of hints of the same name for each.
     """
 
     kind: Literal["videos"] = "videos"
@@ -39,18 +40,20 @@ class Videos(_Model):
     frames: Frames = 16
     stride: Stride = 4  # frames of the video from one frame of the clip to the next
     size: Size = (512, 512)
+    hints: Path | None = None
     caption_column: str = "name"
     path_column: str = "videoid"
     folder_column: str | None = "page_dir"  # left out where the CSV has no such column
 
 
 class Images(_Model):
-    """A folder of pictures: captions in NAME.txt beside NAME.jpg, or in a CSV."""
+    """A folder of pictures: captions in NAME.txt beside NAME.jpg, or in a CSV. hints: as of videos."""
 
     kind: Literal["images"] = "images"
     path: Path
     csv: Path | None = None
     size: Size = (512, 512)
+    hints: Path | None = None
     caption_column: str = "text"
     path_column: str = "file_name"
     folder_column: str | None = None

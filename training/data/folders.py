@@ -18,8 +18,10 @@ from .sample import Dataset, Sample
 class _Folder(Dataset):
     """Files below `root`, listed once; a file is opened when its sample is asked for."""
 
-    def __init__(self, root: Path, entries: list[Entry]) -> None:
-        self.root, self.entries = root, entries
+    def __init__(self, root: Path, entries: list[Entry], hints: Path | None = None) -> None:
+        self.root, self.entries, self.hints = root, entries, hints
+        if hints is not None:
+            check_folder(hints)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -33,11 +35,15 @@ class _Folder(Dataset):
         caption = caption_beside(self.root, entry.path) if entry.caption is None else entry.caption
         if not caption:
             raise UnreadableMedia("its caption is empty")
-        return Sample(position=index, caption=caption, pixels=self.pixels(path, generator))
+        start = torch.rand((), generator=generator).item()
+        hints = None
+        if self.hints is not None:
+            hints = self.pixels(inside(self.hints, entry.path), start)
+        return Sample(position=index, caption=caption, pixels=self.pixels(path, start), hints=hints)
 
     @abstractmethod
-    def pixels(self, path: Path, generator: torch.Generator) -> Tensor:
-        """(f, 3, h, w) uint8. Raises UnreadableMedia."""
+    def pixels(self, path: Path, start: float) -> Tensor:
+        """(f, 3, h, w) uint8; start: 0..1, where in a video. Raises UnreadableMedia."""
 
 
 class VideoFolder(_Folder):
@@ -45,11 +51,10 @@ class VideoFolder(_Folder):
 
     def __init__(self, config: Videos) -> None:
         columns = Columns(config.caption_column, config.path_column, config.folder_column, ".mp4")
-        super().__init__(config.path, _entries(config, columns, VIDEO_SUFFIXES))
+        super().__init__(config.path, _entries(config, columns, VIDEO_SUFFIXES), config.hints)
         self.config = config
 
-    def pixels(self, path: Path, generator: torch.Generator) -> Tensor:
-        start = torch.rand((), generator=generator).item()
+    def pixels(self, path: Path, start: float) -> Tensor:
         return read_clip(path, self.config.frames, self.config.stride, self.config.size, start)
 
     def settings(self) -> str:
@@ -61,10 +66,10 @@ class ImageFolder(_Folder):
 
     def __init__(self, config: Images) -> None:
         columns = Columns(config.caption_column, config.path_column, config.folder_column, ".jpg")
-        super().__init__(config.path, _entries(config, columns, IMAGE_SUFFIXES))
+        super().__init__(config.path, _entries(config, columns, IMAGE_SUFFIXES), config.hints)
         self.config = config
 
-    def pixels(self, path: Path, generator: torch.Generator) -> Tensor:
+    def pixels(self, path: Path, start: float) -> Tensor:
         return read_image(path, self.config.size)[None]
 
     def settings(self) -> str:

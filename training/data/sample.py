@@ -22,6 +22,7 @@ class Sample:
     pixels: Tensor | None = None  # (f, 3, h, w) uint8, RGB
     latents: Tensor | None = None  # (f, 4, h/8, w/8) float16, in model units (VAE latents times 0.18215)
     context: Tensor | None = None  # (77, c) float16, of the text model
+    hints: Tensor | None = None  # like pixels, where the data has hints
     labels: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -34,6 +35,7 @@ class Batch:
     pixels: Tensor | None = None  # (b, f, 3, h, w), -1..1
     latents: Tensor | None = None  # (b, f, 4, h/8, w/8), in model units
     context: Tensor | None = None  # (b, 77, c)
+    hints: Tensor | None = None  # (b, f, 3, h, w), 0..1
     labels: dict[str, Tensor] = field(default_factory=dict)  # each (b,) int64
 
 
@@ -67,13 +69,14 @@ def collate(samples: Sequence[Sample]) -> Batch:
         name: torch.tensor([sample.labels[name] for sample in samples], dtype=torch.int64)
         for name in samples[0].labels
     }
-    pixels = _stack("pixels", samples)
+    pixels, hints = _stack("pixels", samples), _stack("hints", samples)
     return Batch(
         positions=torch.tensor([sample.position for sample in samples], dtype=torch.int64),
         captions=[sample.caption for sample in samples],
         pixels=None if pixels is None else to_float(pixels),
         latents=_floats("latents", samples),
         context=_floats("context", samples),
+        hints=None if hints is None else hints.to(torch.float32).div_(255),
         labels=labels,
     )
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from . import gates, stages
-from .data import make_caches, make_mixed
+from .data import make_caches, make_clean
 from .export import export
 from .restart import restart
 
@@ -63,7 +63,7 @@ def main() -> None:
         return
     if options.stage == DATA:
         make_caches(DEMO / "shapes_sd.safetensors", options.out)
-        make_mixed(DEMO / "shapes_sd.safetensors", options.out)
+        make_clean(DEMO / "shapes_sd.safetensors", options.out)
         return
     for name in STAGES if options.stage == "all" else [options.stage]:
         recipe = {"recipe": replace(RECIPES[name], steps=options.steps)} if options.steps else {}

@@ -17,7 +17,7 @@ from . import world, worn
 from .loop import step_generator
 
 IMAGES, VIDEOS = 6000, 2000
-SEEDS = {"images": 101, "videos": 102, "mixed": 103}
+SEEDS = {"images": 101, "videos": 102, "mixed": 103, "clips": 104}
 
 
 class Pictures(Dataset):
@@ -50,17 +50,19 @@ class WornVideos(Dataset):
         return Sample(index, clips.captions[0], pixels=as_bytes(clips.pixels[0]))
 
 
-class MixedVideos(Dataset):
-    """Clean clips in colours between the palette's: what image to video is learned from."""
+class CleanVideos(Dataset):
+    """Clean clips: what adapters are adapted on (`clips`); in colours between the palette's for image to
+    video (`mixed`), which is to keep colours that no word says."""
 
-    def __init__(self, samples: int = VIDEOS):
-        self.samples = samples
+    def __init__(self, samples: int = VIDEOS, mixed: bool = False):
+        self.samples, self.mixed = samples, mixed
 
     def __len__(self) -> int:
         return self.samples
 
     def load(self, index: int, generator: torch.Generator) -> Sample:
-        clip = world.sample_clips(1, step_generator(SEEDS["mixed"], index), between=True)
+        seed = SEEDS["mixed" if self.mixed else "clips"]
+        clip = world.sample_clips(1, step_generator(seed, index), between=self.mixed)
         return Sample(index, clip.captions()[0], pixels=as_bytes(world.draw(clip)[0]))
 
 
@@ -69,10 +71,11 @@ def as_bytes(pixels: Tensor) -> Tensor:
     return (pixels * 255).round().to(torch.uint8)
 
 
-def make_mixed(checkpoint: Path, out: Path, videos: int = VIDEOS) -> None:
-    """Encode the clips of image to video into `out/mixed`. Goes on where it was cut."""
+def make_clean(checkpoint: Path, out: Path, videos: int = VIDEOS) -> None:
+    """Encode the clips of stage three into `out/mixed` and `out/clips`. Goes on where it was cut."""
     base = load_base(BaseConfig(variant="shapes", checkpoint=checkpoint))
-    encode(MixedVideos(videos), base, out / "mixed", batch=4, shard_size=256)
+    for name in ("mixed", "clips"):
+        encode(CleanVideos(videos, name == "mixed"), base, out / name, batch=4, shard_size=256)
 
 
 def make_caches(checkpoint: Path, out: Path, images: int = IMAGES, videos: int = VIDEOS) -> None:

@@ -29,11 +29,11 @@ from animatelcm_core.motion_module import MotionModel
 
 from .. import checkpoint
 from ..base import MOTION_SIZES
-from ..config import AdaptConfig, parse
+from ..config import AdaptConfig, EncoderSection, parse
 from ..eval.intervals import wilson
 from ..readers import build_encoder
 from ..samplers import unet_eps
-from ..stages.adapt import ENCODER, AdaptStage
+from ..stages.encoder import ENCODER, EncoderStage
 from . import begun, judge, pictures
 from .begun import Beginnings, ImageModel, Kept
 from .results import about, shown
@@ -57,7 +57,8 @@ def from_run(run: Path, lora: Path) -> ImageModel:
     """The model of an adaptation run, of any reading: its average weights, or its last ones."""
     config = AdaptConfig.model_validate(parse(run / "config.yaml"))
     assert config.base.motion is not None
-    model = begun.load(config.base.checkpoint, lora, config.base.motion, AdaptStage.schedule)
+    assert isinstance(config.adapt, EncoderSection)
+    model = begun.load(config.base.checkpoint, lora, config.base.motion, EncoderStage.schedule)
     state = checkpoint.load(checkpoint.found(run)[-1])
     weights = state.average or state.online
     encoder = build_encoder(MOTION_SIZES["shapes"].channels, config.adapt.reading, 0)

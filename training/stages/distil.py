@@ -11,10 +11,11 @@ from animatelcm_core.consistency import add_noise
 from animatelcm_core.solver import ddim_step, guided
 
 from ..roles import Role
-from .stage import Autocast, Draws, Stage
+from .consistency import Consistency
+from .stage import Autocast, Draws
 
 
-class Distillation(Stage):
+class Distillation(Consistency):
     """A stage with a teacher: the guided one's step leads from z_t to z_t'."""
 
     @abstractmethod

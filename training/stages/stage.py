@@ -1,10 +1,8 @@
-"""One step of consistency learning, the same for pictures and clips, with and without a teacher.
+"""What every stage of training has: the network and its roles, samples as latents, one step.
 
-Two neighbouring points of a trajectory are compared by the consistency function (paper Eq. 3, 7, 9).
-Distillation takes the second from a guided teacher (distil.py), adaptation from the data itself (adapt.py).
-
-What is random about a sample comes from a generator seeded by the run and the sample's position, so the
-split into processes, accumulated batches and resumed runs changes nothing.
+Consistency learning is consistency.py, an adapter's plain denoising adapter.py. What is random about a sample
+comes from a generator seeded by the run and the sample's position, so the split into processes, accumulated
+batches and resumed runs changes nothing.
 """
 
 from __future__ import annotations
@@ -18,18 +16,17 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from animatelcm_core.consistency import consistency_function, x0_from_eps
-from animatelcm_core.solver import Solver, huber, level_weight
+from animatelcm_core.solver import Solver
 
 from ..base import Base
 from ..config import RunConfig
 from ..data.sample import Batch
-from ..roles import Network, Reference, Role
+from ..roles import Given, Network, Role
 
 Backward = Callable[[Tensor], None]
 Autocast = Callable[[], AbstractContextManager[None]]
-Preview = tuple[str, Reference | None]
-"""A prompt, and the image it begins as where the stage is about images."""
+Preview = tuple[str, Given | None]
+"""A prompt, and the image or the hints it is shown with where the stage is about them."""
 
 
 @dataclass
@@ -47,7 +44,7 @@ def draw(
     """shape: of one clip's latents; scales: range of the cfg scale 1 + w."""
     rows = []
     for position in positions.tolist():
-        generator = torch.Generator().manual_seed((seed * 1_000_003 + position) % 2**63)
+        generator = sample_generator(seed, position)
         n = torch.randint(steps, (), generator=generator)
         w = scales[0] - 1 + (scales[1] - scales[0]) * torch.rand((), generator=generator)
         rows.append((n, w, torch.randn(shape, generator=generator)))
@@ -55,11 +52,18 @@ def draw(
     return Draws(torch.stack(n), torch.stack(w), torch.stack(noise))
 
 
+def sample_generator(seed: int, position: int) -> torch.Generator:
+    """What is random about the sample at this position of a run."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + position) % 2**63)
+
+
 class Stage(ABC):
-    """Which roles there are, what is trained, what follows an update."""
+    """Who learns, from what, and what follows an update."""
 
     schedule = "text to video"
     """Name of the schedule that what is trained is sampled on."""
+    distilled = True
+    """Whether the network is sampled in few steps without guidance."""
     network: Network
     online: nn.Module
     """`network`, or the wrapper that averages its gradients over processes."""
@@ -71,20 +75,21 @@ class Stage(ABC):
         self.null = base.encode_text([""])
 
     @abstractmethod
-    def target(self) -> Role: ...
-
-    @abstractmethod
     def student(self) -> Role: ...
 
     @abstractmethod
     def trainable(self) -> dict[str, nn.Parameter]: ...
 
+    @abstractmethod
+    def step(self, batch: Batch, backward: Backward, autocast: Autocast) -> dict[str, Tensor]:
+        """One forward and backward pass. Returns what is worth logging, per clip or scalar."""
+
     def rate_of(self, name: str) -> float:
         """Factor on the learning rate of the trainable parameter `name`."""
         return 1.0
 
-    def reference(self, batch: Batch, latents: Tensor) -> Reference | None:
-        """Images that condition the clips of a batch, for the roles that have an encoder."""
+    def given(self, batch: Batch, latents: Tensor) -> Given | None:
+        """What the clips of a batch are shown with, for the roles that look at it: images, or hints."""
         return None
 
     def previews(self, prompts: Sequence[str]) -> list[Preview]:
@@ -92,26 +97,16 @@ class Stage(ABC):
         return [(prompt, None) for prompt in prompts]
 
     @abstractmethod
-    def pair(
-        self, latents: Tensor, context: Tensor, draws: Draws, autocast: Autocast
-    ) -> tuple[Tensor, Tensor]:
-        """z_t and z_t' (b, f, 4, h, w): two neighbouring points of each clip's trajectory."""
-
-    @abstractmethod
     def after_update(self) -> None:
-        """Once per optimizer step: the target follows."""
+        """Once per optimizer step: the target, if there is one, follows."""
 
     @abstractmethod
     def extra_state(self) -> dict[str, Tensor]:
         """What resuming needs beside the trainable parameters: the target's weights, rho."""
 
     @abstractmethod
-    def load_extra(self, state: dict[str, Tensor]) -> None: ...
-
-    def f(self, x: Tensor, t: Tensor, context: Tensor, model: nn.Module, autocast: Autocast) -> Tensor:
-        """Consistency function (b, f, 4, h, w) float32 of the acting role; t: (b,), one for all frames."""
-        eps = self.eps(x, t, context, model, autocast)
-        return consistency_function(x, x0_from_eps(x, eps, self.alpha_bar.to(x.device)[t]), t)
+    def load_extra(self, state: dict[str, Tensor]) -> None:
+        """Take back what `extra_state` gave."""
 
     def eps(self, x: Tensor, t: Tensor, context: Tensor, model: nn.Module, autocast: Autocast) -> Tensor:
         """Predicted noise like x (b, f, 4, h, w), float32; context (b, 77, c)."""
@@ -126,27 +121,7 @@ class Stage(ABC):
             )
         return rearrange(out.float(), "(b f) c h w -> b f c h w", b=b)
 
-    def step(self, batch: Batch, backward: Backward, autocast: Autocast) -> dict[str, Tensor]:
-        """One forward and backward pass. Returns what is worth logging, per clip or scalar."""
-        latents, context = self._encoded(batch)
-        c, frames = self.config, latents.shape[1]
-        draws = draw(c.seed, batch.positions, tuple(latents.shape[1:]), self.solver.steps, c.solver.guidance)
-        n = draws.n.to(latents.device)
-        t, t_next = self.solver.start(n), self.solver.end(n)
-        with torch.no_grad():
-            reference = self.reference(batch, latents)
-            x, x_next = self.pair(latents, context, draws, autocast)
-            with self.network.acting(self.target(), frames, reference):
-                y = self.f(x_next, t_next, context, self.network, autocast)
-        # Compared with the online network's answer one step earlier (Eq. 7).
-        with self.network.acting(self.student(), frames, reference):
-            out = self.f(x, t, context, self.online, autocast)
-            distance = huber(out, y, c.loss.huber_c)
-            loss = (level_weight(n, self.solver.steps, c.loss.delta, c.loss.gamma) * distance).mean()
-            backward(loss)
-        return {"loss": loss.detach(), "distance": distance.detach(), "n": n}
-
-    def _encoded(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def encoded(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Latents (b, f, 4, h, w) float32 in model units and context (b, 77, c), on the base's device."""
         device = self.base.device
         if batch.latents is not None:

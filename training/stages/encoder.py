@@ -1,8 +1,6 @@
-"""Stage three: adaptation without a teacher (paper 4.3, Eq. 11 and 12).
+"""Stage three for image to video: the image encoder, alone or with the motion weights (paper 4.3, Eq. 11).
 
-Both points of the trajectory come from the data and one shared noise, so no teacher and no guidance is
-needed: the network, distilled already, is only shown what the new part means. Here that is the image encoder,
-alone or with the motion weights; base and LoRA stay as they are.
+Base and LoRA stay as they are.
 """
 
 from __future__ import annotations
@@ -14,21 +12,21 @@ import torch
 from torch import Tensor, nn
 
 from animatelcm_core.motion_module import MotionModel
-from animatelcm_core.solver import teacher_free_pair
 
 from ..base import MOTION_SIZES, Base
-from ..config import AdaptConfig
+from ..config import AdaptConfig, EncoderSection
 from ..data.sample import Batch
 from ..ema import follow
 from ..lora import Lora
 from ..readers import build_encoder, read
 from ..roles import Network, Reference, Role
-from .stage import Autocast, Draws, Preview, Stage
+from .stage import Preview
+from .teacher_free import TeacherFree
 
 ENCODER = "img_encoder."
 
 
-class AdaptStage(Stage):
+class EncoderStage(TeacherFree):
     """Trains an image encoder from nothing, and the motion weights along if the config says so.
 
     theta: the distilled motion weights. lora: the LCM LoRA, injected into the base's UNet.
@@ -38,6 +36,7 @@ class AdaptStage(Stage):
 
     def __init__(self, config: AdaptConfig, base: Base, theta: MotionModel, lora: Lora):
         super().__init__(config, base)
+        assert isinstance(config.adapt, EncoderSection)
         self.adapt, self.mu = config.adapt, config.mu
         self.theta = theta.to(base.device)
         channels = MOTION_SIZES[config.base.variant].channels
@@ -63,7 +62,7 @@ class AdaptStage(Stage):
     def rate_of(self, name: str) -> float:
         return 1.0 if name.startswith(ENCODER) else self.adapt.motion_rate
 
-    def reference(self, batch: Batch, latents: Tensor) -> Reference:
+    def given(self, batch: Batch, latents: Tensor) -> Reference:
         """The clips' first frames."""
         first, pixels = latents[:, 0], None
         if self.adapt.reading == "pixels":
@@ -82,16 +81,6 @@ class AdaptStage(Stage):
     def previews(self, prompts: Sequence[str]) -> list[Preview]:
         """Clips of the first batch that this process saw, as many as there are prompts."""
         return self.shown[: len(prompts)]
-
-    def pair(
-        self, latents: Tensor, context: Tensor, draws: Draws, autocast: Autocast
-    ) -> tuple[Tensor, Tensor]:
-        """z_t and z_t' of the data with one noise (Eq. 12)."""
-        n, noise = draws.n.to(latents.device), draws.noise.to(latents)
-        alpha_bar = self.alpha_bar.to(latents.device)
-        return teacher_free_pair(
-            latents, noise, alpha_bar[self.solver.start(n)], alpha_bar[self.solver.end(n)]
-        )
 
     def after_update(self) -> None:
         """The targets follow: theta- <- mu theta- + (1 - mu) theta."""

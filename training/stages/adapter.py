@@ -1,0 +1,96 @@
+"""An adapter from nothing: a ControlNet or T2I-Adapter for the image model, by plain denoising.
+
+As the community's adapters are made: the image model stays as it is, the adapter learns to bring its hints
+into the picture. `adapt` then makes it one for video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from animatelcm_core.consistency import add_noise
+from animatelcm_core.schedule import TRAIN_STEPS
+
+from ..adapters import Control
+from ..base import Base
+from ..config import AdapterConfig
+from ..data.sample import Batch
+from ..hints import hints_of
+from ..roles import Hints, Network, Role
+from .control import shown_with
+from .stage import Autocast, Backward, Preview, Stage, sample_generator
+
+
+class AdapterStage(Stage):
+    """Trains all of `adapter`, a network of the kind that the config says."""
+
+    distilled = False
+
+    def __init__(self, config: AdapterConfig, base: Base, adapter: nn.Module):
+        super().__init__(config, base)
+        self.adapter = config.adapter
+        control = Control(self.adapter.kind, adapter, base.unet).to(base.device)
+        self.network = Network(base.unet, None, None, config.gradient_checkpointing, control=control)
+        self.online = self.network
+        self.shown: list[Preview] = []
+
+    def student(self) -> Role:
+        return Role(control=0.0)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        assert self.network.control is not None
+        return dict(self.network.control.network.requires_grad_(True).named_parameters())
+
+    def given(self, batch: Batch, latents: Tensor) -> Hints:
+        hints = Hints(hints_of(self.adapter.hint, batch, latents, self.base))
+        self.shown = self.shown or shown_with(batch, hints, latents.shape[1])
+        return hints
+
+    def previews(self, prompts: Sequence[str]) -> list[Preview]:
+        """Pictures of the first batch that this process saw, as many as there are prompts."""
+        return self.shown[: len(prompts)]
+
+    def after_update(self) -> None:
+        """There is no target."""
+
+    def extra_state(self) -> dict[str, Tensor]:
+        return {}
+
+    def load_extra(self, state: dict[str, Tensor]) -> None:
+        """Nothing was given."""
+
+    def step(self, batch: Batch, backward: Backward, autocast: Autocast) -> dict[str, Tensor]:
+        latents, context = self.encoded(batch)
+        t, noise, silent = self._drawn(batch.positions, latents)
+        context = torch.where(silent[:, None, None], self.null.to(context), context)
+        with torch.no_grad():
+            given = self.given(batch, latents)
+        a = self.alpha_bar.to(latents.device)[t]
+        with self.network.acting(self.student(), latents.shape[1], given):
+            eps = self.eps(add_noise(latents, noise, a), t, context, self.online, autocast)
+            distance = (eps - noise).square().flatten(1).mean(1)
+            backward((self._weight(a) * distance).mean())
+        loss = (self._weight(a) * distance).mean()
+        return {
+            "loss": loss.detach(),
+            "distance": distance.detach(),
+            "n": t * self.solver.steps // TRAIN_STEPS,
+        }
+
+    def _drawn(self, positions: Tensor, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each sample: t (b,), noise like latents, and whether its caption is left out (b,)."""
+        rows = []
+        for position in positions.tolist():
+            g = sample_generator(self.config.seed, position)
+            t, chance = torch.randint(TRAIN_STEPS, (), generator=g), torch.rand((), generator=g)
+            rows.append((t, torch.randn(latents.shape[1:], generator=g), chance < self.adapter.drop))
+        t, noise, silent = (torch.stack(part).to(latents.device) for part in zip(*rows, strict=True))
+        return t, noise, silent
+
+    def _weight(self, alpha_bar: Tensor) -> Tensor:
+        """Of a squared error of the noise: with it that of x_0 counts snr, within the config's limits."""
+        snr = (alpha_bar / (1 - alpha_bar)).float()
+        return snr.clamp(*self.adapter.snr) / snr

@@ -1,0 +1,88 @@
+"""Stage three for controlled video: a LoRA on a ControlNet or T2I-Adapter (paper 4.3, Eq. 11 and 12).
+
+The adapter was made for the undistilled image model; the LoRA, on every kind of layer, adapts it to the
+distilled video model. Everything else stays as it is. The target has a moving average of the LoRA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from animatelcm_core.motion_module import MotionModel
+
+from ..adapters import Control, layers
+from ..base import Base
+from ..config import AdaptConfig, ControlSection
+from ..data.sample import Batch
+from ..hints import hints_of
+from ..lora import ONLINE, TARGET, Lora
+from ..roles import Hints, Network, Role
+from .stage import Preview
+from .teacher_free import TeacherFree
+
+
+class ControlStage(TeacherFree):
+    """Trains the LoRA on `adapter`, a frozen network of the kind that the config says.
+
+    theta: the distilled motion weights. lora: the LCM LoRA, injected into the base's UNet.
+    """
+
+    def __init__(self, config: AdaptConfig, base: Base, theta: MotionModel, lora: Lora, adapter: nn.Module):
+        super().__init__(config, base)
+        section = config.adapt
+        assert isinstance(section, ControlSection)
+        self.hint, self.mu = section.hint, config.mu
+        self.theta = theta.to(base.device)
+        torch.manual_seed(config.seed)
+        self.control_lora = Lora(
+            adapter, config.lora.rank, config.lora.alpha, (ONLINE, TARGET), layers(adapter)
+        )
+        control = Control(section.network, adapter, base.unet).to(base.device)
+        self.network = Network(
+            base.unet,
+            lora,
+            self.theta,
+            config.gradient_checkpointing,
+            control=control,
+            control_lora=self.control_lora,
+        )
+        self.online = self.network
+        self.shown: list[Preview] = []
+
+    def target(self) -> Role:
+        return Role(self.theta, 1.0, control=1.0, control_adapter=TARGET)
+
+    def student(self) -> Role:
+        return Role(self.theta, 1.0, control=1.0)
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        return self.control_lora.trainable()
+
+    def given(self, batch: Batch, latents: Tensor) -> Hints:
+        hints = Hints(hints_of(self.hint, batch, latents, self.base))
+        self.shown = self.shown or shown_with(batch, hints, latents.shape[1])
+        return hints
+
+    def previews(self, prompts: Sequence[str]) -> list[Preview]:
+        """Clips of the first batch that this process saw, as many as there are prompts."""
+        return self.shown[: len(prompts)]
+
+    def after_update(self) -> None:
+        self.control_lora.follow(self.mu)
+
+    def extra_state(self) -> dict[str, Tensor]:
+        return {f"target.{k}": v.detach() for k, v in self.control_lora.parameters(TARGET).items()}
+
+    @torch.no_grad()
+    def load_extra(self, state: dict[str, Tensor]) -> None:
+        for name, parameter in self.control_lora.parameters(TARGET).items():
+            parameter.copy_(state[f"target.{name}"])
+
+
+def shown_with(batch: Batch, hints: Hints, frames: int) -> list[Preview]:
+    """A batch's captions, each with the hints of its clip."""
+    parts = hints.given.split(frames)
+    return [(caption, Hints(part)) for caption, part in zip(batch.captions, parts, strict=True)]
