@@ -1,7 +1,9 @@
 """What the trainer exports and what it computes itself: `python -m tests.support.trained_files FOLDER`.
 
 Writes lora.safetensors, motion.safetensors, and sampled.safetensors with `noise`, `fresh` and the `latents`
-the online network makes of them in two steps. Weights are halves already, so files lose nothing.
+the online network makes of them in two steps. For each kind of adapter <kind>.safetensors as it was before,
+<kind>_lora.safetensors and <kind>_merged.safetensors as the trainer exports them, and in sampled.safetensors
+`hints` and the latents `<kind>`. Weights are halves already, so files lose nothing.
 """
 
 from __future__ import annotations
@@ -11,14 +13,20 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
+from animatelcm_core.formats import AdapterKind
 from animatelcm_core.schedule import SCHEDULES
-from training.commands.export import export_run
+from training.adapters import build_adapter, published_tensors
+from training.base import load_base
+from training.commands.export import export_run, export_weights
+from training.config import BaseConfig
 from training.export import kohya_tensors, save_lora
 from training.lora import Lora
+from training.roles import Hints
 from training.samplers import lcm
 
-from .small_run import config_of, trainer_of
+from .small_run import CHECKPOINT, config_of, trainer_of
 
 CAPTION = "a red fish swimming left"
 
@@ -46,7 +54,37 @@ def main(folder: Path) -> None:
 
     with stage.network.acting(stage.student(), 16):
         latents = lcm(eps, noise, context, SCHEDULES["text to video"], 2, noises=[fresh])
-    save_file({"noise": noise[0], "fresh": fresh[0], "latents": latents[0]}, folder / "sampled.safetensors")
+    found = {"noise": noise[0], "fresh": fresh[0], "latents": latents[0]}
+    found["hints"] = torch.rand(16, 3, 64, 64, generator=generator)
+    for kind in ("controlnet", "t2i_adapter"):
+        found[kind] = controlled(folder, kind, found, generator)
+    save_file(found, folder / "sampled.safetensors")
+
+
+def controlled(
+    folder: Path, kind: AdapterKind, given: dict[str, Tensor], generator: torch.Generator
+) -> Tensor:
+    """Latents of a clip that an adapter with a LoRA leads; writes the adapter and what is exported of it."""
+    unet = load_base(BaseConfig(variant="shapes", checkpoint=CHECKPOINT)).unet
+    network = build_adapter(kind, unet, 1)
+    randomise(dict(network.named_parameters()), 0.05, generator)
+    adapter = folder / f"{kind}.safetensors"
+    save_file({k: v.half() for k, v in published_tensors(kind, network.state_dict()).items()}, adapter)
+    section = {"kind": f"{kind}_lora", "adapter": adapter}
+    trainer = trainer_of(config_of("adapt", folder, out=folder / kind, adapt=section))
+    randomise(trainer.params, 0.05, generator)
+    for path in export_weights(trainer.config, trainer.params, trainer.state(), folder / "export"):
+        end = "lora" if path.stem.endswith("_lora") else "merged"
+        path.rename(folder / f"{kind}_{end}.safetensors")
+    stage = trainer.stage
+    context = stage.base.encode_text([CAPTION])
+
+    def eps(x: Tensor, t: int, context: Tensor) -> Tensor:
+        return stage.eps(x, torch.tensor([t]), context, stage.network, torch.no_grad)
+
+    noise, fresh = given["noise"][None], given["fresh"][None]
+    with stage.network.acting(stage.student(), 16, Hints(given["hints"])):
+        return lcm(eps, noise, context, SCHEDULES["text to video"], 2, noises=[fresh])[0]
 
 
 @torch.no_grad()
