@@ -60,7 +60,10 @@ class Control(nn.Module):
         if self.network.config["in_channels"] == 1:  # type: ignore[index]
             hints = hints.mean(1, keepdim=True)
         features = self.network(hints)
-        return {"down_intrablock_additional_residuals": list(features[: self.levels])}
+        used, rest = list(features[: self.levels]), features[self.levels :]
+        if rest:  # a smaller UNet has no place for them; several processes want a gradient, if of 0, of all
+            used[-1] = used[-1] + 0 * sum(feature.mean() for feature in rest)
+        return {"down_intrablock_additional_residuals": used}
 
     def enable_gradient_checkpointing(self) -> None:
         """A T2I-Adapter is too small to be worth it."""

@@ -97,7 +97,7 @@ def test_adapters_give_the_trainers_latents(comfy: Comfy, exported: Path, kind: 
 
 
 def small_control(comfy: Comfy, model: Any, kind: str, path: Path) -> Any:
-    """The stock loader's T2I-Adapter; a ControlNet of the host's class: its loader knows SD1.5's size only."""
+    """The stock loader's T2I-Adapter; a ControlNet of the host's class: its loader knows one size only."""
     controls = comfy.module("comfy.controlnet")
     if kind == "t2i_adapter":
         with torch.inference_mode():

@@ -8,12 +8,14 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from animatelcm_core.formats import AdapterKind
+from training.adapters import build_adapter, published_tensors
 from training.base import load_base
 from training.commands.train import build_stage
 from training.config import STAGES, BaseConfig, RunConfig, deep_merge
 from training.data import CacheMeta, CacheWriter, open_dataset
 from training.engine import Trainer
-from training.export import kohya_tensors, save_lora
+from training.export import kohya_tensors, save_adapter, save_lora
 from training.lora import Lora
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
@@ -44,6 +46,20 @@ def write_lora(path: Path) -> Path:
         for parameter in lora.parameters().values():
             parameter.copy_(torch.randn(parameter.shape) * 0.05)
     return save_lora(path, kohya_tensors(lora.parameters(), 4), {})
+
+
+def write_adapter(path: Path, kind: AdapterKind) -> Path:
+    """An adapter that changes what the small world's UNet says, for hints of one channel if it is no
+    ControlNet; the same on every call."""
+    unet = load_base(BaseConfig(variant="shapes", checkpoint=CHECKPOINT)).unet
+    torch.manual_seed(0)
+    network = build_adapter(kind, unet, 1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if not parameter.any():  # the layers that are silent at first
+                parameter.normal_(std=0.3)
+    save_adapter(path, published_tensors(kind, network.state_dict()), {})
+    return path
 
 
 def config_of(stage: str, folder: Path, **changes: Any) -> RunConfig:

@@ -17,16 +17,13 @@ from torch import Tensor
 
 from animatelcm_core.formats import AdapterKind
 from animatelcm_core.schedule import SCHEDULES
-from training.adapters import build_adapter, published_tensors
-from training.base import load_base
 from training.commands.export import export_run, export_weights
-from training.config import BaseConfig
 from training.export import kohya_tensors, save_lora
 from training.lora import Lora
 from training.roles import Hints
 from training.samplers import lcm
 
-from .small_run import CHECKPOINT, config_of, trainer_of
+from .small_run import config_of, trainer_of, write_adapter
 
 CAPTION = "a red fish swimming left"
 
@@ -65,11 +62,7 @@ def controlled(
     folder: Path, kind: AdapterKind, given: dict[str, Tensor], generator: torch.Generator
 ) -> Tensor:
     """Latents of a clip that an adapter with a LoRA leads; writes the adapter and what is exported of it."""
-    unet = load_base(BaseConfig(variant="shapes", checkpoint=CHECKPOINT)).unet
-    network = build_adapter(kind, unet, 1)
-    randomise(dict(network.named_parameters()), 0.05, generator)
-    adapter = folder / f"{kind}.safetensors"
-    save_file({k: v.half() for k, v in published_tensors(kind, network.state_dict()).items()}, adapter)
+    adapter = write_adapter(folder / f"{kind}.safetensors", kind)
     section = {"kind": f"{kind}_lora", "adapter": adapter}
     trainer = trainer_of(config_of("adapt", folder, out=folder / kind, adapt=section))
     randomise(trainer.params, 0.05, generator)

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from animatelcm_core.formats import adapter_lora_key, check_adapter_lora, identify
-from tests.support.small_run import CHECKPOINT, config_of, trainer_of, write_lora
+from tests.support.small_run import CHECKPOINT, config_of, trainer_of, write_adapter, write_lora
 from training.adapters import (
     Control,
     build_adapter,
@@ -44,18 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def adapters(folder: Path) -> dict[str, Path]:
     """One adapter of each kind that says something, in the published layout."""
-    unet = load_base(BaseConfig(variant="shapes", checkpoint=CHECKPOINT)).unet
-    paths = {}
-    for kind in KINDS:
-        torch.manual_seed(0)
-        network = build_adapter(kind, unet, 1)
-        with torch.no_grad():
-            for parameter in network.parameters():
-                if not parameter.any():
-                    parameter.normal_(std=0.3)
-        paths[kind] = folder / f"{kind}.safetensors"
-        save_file(published_tensors(kind, network.state_dict()), paths[kind])
-    return paths
+    return {kind: write_adapter(folder / f"{kind}.safetensors", kind) for kind in KINDS}  # type: ignore[arg-type]
 
 
 def adapt(folder: Path, out: Path, kind: str, adapter: Path, **changes: Any) -> Any:

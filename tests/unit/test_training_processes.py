@@ -19,7 +19,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tests.support.small_run import config_of, trainer_of, write_lora
+from tests.support.small_run import config_of, trainer_of, write_adapter, write_lora
 from training import checkpoint
 from training.commands.common import STOPPED, as_yaml
 
@@ -33,6 +33,9 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "paper": ("video", {"gradient_checkpointing": True, "batch": {"size": 1, "accumulate": 2}}),
     "without_decouple": ("video", {"arm": "without_decouple", "base": {"lora": None}}),
     "image": ("image", {"mu": 0.9}),
+    "encoder": ("adapt", {"adapt": {"motion": True}}),
+    "control": ("adapt", {"adapt": {"kind": "controlnet_lora", "adapter": "controlnet.safetensors"}}),
+    "adapter": ("adapter", {"adapter": {"kind": "t2i_adapter", "snr": [0.1, 5.0]}}),
 }
 
 
@@ -40,7 +43,17 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("processes")
     write_lora(out / "lora.safetensors")
+    write_adapter(out / "controlnet.safetensors", "controlnet")
     return out
+
+
+def arm(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
+    """Stage and changes of one of ARMS, its adapter in `folder`."""
+    stage, changes = ARMS[name]
+    section = changes.get("adapt", {})
+    if "adapter" in section:
+        changes = {**changes, "adapt": {**section, "adapter": folder / section["adapter"]}}
+    return stage, changes
 
 
 @contextmanager
@@ -79,7 +92,8 @@ def rows_of(run: Path) -> list[dict[str, float]]:
 def launched(folder: Path) -> Path:
     """All arms, one after the other, by one launch: starting two processes is what takes long."""
     configs = []
-    for name, (stage, changes) in ARMS.items():
+    for name in ARMS:
+        stage, changes = arm(name, folder)
         path = folder / "configs" / f"{name}.yaml"
         configs += [stage, str(write_config(path, stage, folder, out=folder / "two" / name, **changes))]
     with launched_with(folder, "tests.support.several_runs", *configs) as launcher:
@@ -90,7 +104,7 @@ def launched(folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", list(ARMS))
 def test_two_processes_train_what_one_with_twice_the_batch_trains(name: str, launched: Path, folder: Path):
-    stage, changes = ARMS[name]
+    stage, changes = arm(name, folder)
     batch = {"size": 2, **changes.get("batch", {})}
     batch["size"] *= 2
     one = trainer_of(config_of(stage, folder, **{**changes, "out": folder / "one" / name, "batch": batch}))

@@ -17,7 +17,8 @@ from safetensors import safe_open
 from animatelcm_core.formats import load_motion, read_tensors, require_lora
 
 ROOT = Path(__file__).resolve().parents[2]
-PEAK = {"image": 7.0, "video": 17.0}  # GiB; 5.9 and 15.5 were measured. One more copy would show.
+PEAK = {"image": 7.0, "video": 17.0, "encoder": 17.0, "controlnet": 12.5, "t2i_adapter": 9.5}
+# GiB; 5.9, 15.5, 15.2, 11.1 and 8.1 were measured. One more copy of a network would show.
 pytestmark = pytest.mark.slow
 
 
@@ -66,3 +67,24 @@ def test_the_video_stage_trains_546_tensors_and_exports_them(tmp_path: Path):
     tensors, metadata = read_tensors(path)
     file = load_motion(tensors, metadata, path.name)
     assert (file.kind, file.config.has_mid, file.schedule) == ("animatelcm_t2v", True, "text to video")
+
+
+def test_the_encoder_is_trained_with_the_motion_weights(tmp_path: Path):
+    result = step_of("encoder", tmp_path)
+    assert len(result["trained"]) == 546 + 38
+    (path,) = map(Path, result["exported"])
+    file = load_motion(*read_tensors(path), path.name)
+    assert (file.kind, file.schedule, len(file.image_encoder)) == ("animatelcm_i2v", "image to video", 38)
+
+
+@pytest.mark.parametrize(("kind", "layers", "tensors"), [("controlnet", 143, 340), ("t2i_adapter", 19, 38)])
+def test_an_adapters_lora_is_trained_and_merged(kind: str, layers: int, tensors: int, tmp_path: Path):
+    result = step_of(kind, tmp_path)
+    assert len(result["trained"]) == 2 * layers
+    assert result["changed"] == [name for name in result["trained"] if name.endswith(".lora_B")]
+    lora, merged = map(Path, result["exported"])
+    assert len(keys_and_types(lora)[0]) == 3 * layers
+    before, after = (read_tensors(path)[0] for path in (tmp_path / f"{kind}.safetensors", merged))
+    assert before.keys() == after.keys()
+    assert len(after) == tensors
+    assert {key: value.shape for key, value in before.items()} == {k: v.shape for k, v in after.items()}
