@@ -1,0 +1,72 @@
+"""Measures of controlled video: what follows its hints is told from what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.support.small_run import CHECKPOINT, DEMO, write_adapter
+from training.adapters import Control, load_adapter
+from training.config import HintConfig
+from training.shapes import controlled, judge
+from training.shapes.controlled import Asked, Model, asked, followed
+
+HINT = HintConfig(low=0.2, high=0.4, sigma=0.5)
+
+
+@pytest.fixture(scope="module")
+def net() -> judge.BodyNet:
+    return judge.load(Path(controlled.__file__).with_name("judge.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def given() -> Asked:
+    return asked(6, HINT)
+
+
+def test_the_hinted_clip_itself_follows_its_hints(given: Asked, net: judge.BodyNet) -> None:
+    found = followed(given.pixels, given, net)
+    assert torch.equal(found.overlap, torch.ones(6))
+    assert found.flicker_outline.max() == 0
+    assert found.flicker_colour.max() < 0.01
+    assert found.colour.all()
+    assert found.body.float().mean() > 0.8
+
+
+def test_what_strays_and_flickers_is_seen(given: Asked, net: judge.BodyNet) -> None:
+    true = followed(given.pixels, given, net)
+    moved = followed(given.pixels.roll(8, dims=-1), given, net)
+    assert (moved.overlap < 0.8).all()
+    shaken = given.pixels.clone()
+    shaken[:, ::2] = shaken[:, ::2].roll(2, dims=-2)
+    assert (followed(shaken, given, net).flicker_outline > 0.05).all()
+    bright = given.pixels.clone()
+    bright[:, ::2] *= 0.8
+    assert (followed(bright, given, net).flicker_colour > true.flicker_colour + 0.05).all()
+    row = moved.row("moved")
+    assert row["overlap_interval95"][0] < row["overlap"] < row["overlap_interval95"][1]
+
+
+def test_hints_are_edges_that_move_with_the_creature(given: Asked) -> None:
+    assert given.hints.shape == given.pixels.shape
+    mask = judge.colourfulness(given.pixels)[0]
+    near = torch.nn.functional.max_pool2d(mask, 7, stride=1, padding=3)
+    on = given.hints[:, :, 0]
+    assert (on * near).sum() > 0.97 * on.sum() > 0
+
+
+def test_a_control_leads_the_model(given: Asked, tmp_path: Path) -> None:
+    files = DEMO / "shapes_lcm_lora.safetensors", DEMO / "shapes_lcm_motion.safetensors"
+    model = Model.load(CHECKPOINT, *files)
+    few = Asked(given.captions[:1], given.pixels[:1], given.hints[:1], given.labels[:1])
+    free = model.sample(few, None)
+    assert free.shape == few.pixels.shape
+    assert torch.equal(model.sample(few, None), free)
+    path = write_adapter(tmp_path / "t2i.safetensors", "t2i_adapter")
+    control = Control("t2i_adapter", load_adapter(path, "t2i_adapter", model.base.unet), model.base.unet)
+    led = model.sample(few, control)
+    assert (led - free).abs().max() > 0.05
+    other = Asked(few.captions, few.pixels, given.hints[1:2], few.labels)
+    assert (model.sample(other, control) - led).abs().max() > 0.01

@@ -1,0 +1,226 @@
+"""Controlled video on the small world: do creatures go where the hints say, before and after adaptation?
+
+    python -m training.shapes.controlled --lora LORA --motion MOTION \\
+        --pair t2i_adapter BEFORE AFTER --pair controlnet BEFORE AFTER
+
+Four steps, no guidance, 200 clips whose hints no training step saw: edges of clips drawn anew, with their
+captions. Writes docs/results/shapes/control.json and control_clips.png. Rows: text_to_video (the same
+captions and noise without hints), and for each adapter `before` (as it was made for the image model) and
+`after` (with the LoRA merged).
+
+overlap           of the creature with the hinted one, intersection over union, mean over frames
+flicker_colour    change of the creature's mean RGB from frame to frame, mean absolute
+flicker_outline   change of the creature's outline from frame to frame beyond that of the hinted one: share of
+                  its area that comes or goes otherwise
+colour, body      shares that are right
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from einops import rearrange, repeat
+from PIL import Image
+from torch import Tensor, nn
+
+from animatelcm_core.edges import edges
+from animatelcm_core.formats import AdapterKind, build_motion_model
+from animatelcm_core.schedule import SCHEDULES
+
+from ..adapters import Control, load_adapter
+from ..base import Base, load_base, load_motion_file
+from ..config import BaseConfig, HintConfig, parse_run
+from ..eval.arm import merge_lora_of
+from ..eval.intervals import bootstrap, centred_interval, wilson
+from ..roles import Hints, Network, Role
+from ..samplers import lcm
+from . import judge, world
+from .loop import step_generator
+from .measure import asked_labels
+from .results import about, shown
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "training" / "configs" / "shapes_control.yaml"
+STEPS, SEED, BATCH, SHOWN = 4, 50_000, 20, 8
+
+
+@dataclass
+class Asked:
+    """n clips that give the hints. pixels: (n, f, 3, 64, 64); hints: the same shape; labels: (n, 3)."""
+
+    captions: list[str]
+    pixels: Tensor
+    hints: Tensor
+    labels: Tensor
+
+
+def asked(n: int, hint: HintConfig, seed: int = SEED) -> Asked:
+    """The 90 captions in turn, drawn with a seed that no training step has."""
+    labels = asked_labels(n)
+    clips = world.sample_clips(n, step_generator(seed, 0), labels)
+    pixels = world.draw(clips)
+    flat = rearrange(pixels, "n f c h w -> (n f) h w c")
+    found = edges(flat, hint.mode, hint.low, hint.high, hint.sigma)
+    hints = rearrange(found, "(n f) h w c -> n f c h w", n=n)
+    return Asked(clips.captions(), pixels, hints, labels)
+
+
+@dataclass
+class Model:
+    """The distilled model of exported files."""
+
+    base: Base
+    motion: nn.Module
+
+    @classmethod
+    def load(cls, checkpoint: Path, lora: Path, motion: Path) -> Model:
+        config = BaseConfig(variant="shapes", checkpoint=checkpoint, motion=motion, lora=lora)
+        base = load_base(config)
+        merge_lora_of(config, base, 1.0)
+        base.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(base, build_motion_model(load_motion_file(motion, "shapes"), nn, torch.float32))
+
+    @torch.inference_mode()
+    def sample(self, given: Asked, control: Control | None) -> Tensor:
+        """Clips (n, f, 3, 64, 64) in 0..1. Equal numbers give equal noise, with hints or without."""
+        parts = []
+        for start in range(0, len(given.captions), BATCH):
+            captions = given.captions[start : start + BATCH]
+            shape = (len(captions), world.FRAMES, 4, world.SIZE // 8, world.SIZE // 8)
+            noise = torch.randn(shape, generator=step_generator(SEED + 1, start))
+            fresh, hints = step_generator(SEED + 2, start), given.hints[start : start + BATCH]
+            with self.led(control, hints.flatten(0, 1)) as eps:
+                schedule = SCHEDULES["text to video"]
+                latents = lcm(eps, noise, self.base.encode_text(captions), schedule, STEPS, fresh)
+            parts.append(self.base.decode(latents.flatten(0, 1)).unflatten(0, shape[:2]))
+        return torch.cat(parts)
+
+    @contextmanager
+    def led(self, control: Control | None, hints: Tensor) -> Iterator[Any]:
+        """The noise prediction for clips with these hints ((n f), 3, 64, 64)."""
+        network = Network(self.base.unet, None, cast(Any, self.motion), control=control)
+        role = Role(cast(Any, self.motion), control=None if control is None else 0.0)
+
+        def eps(x: Tensor, t: int, context: Tensor) -> Tensor:
+            flat = rearrange(x, "n f c h w -> (n f) c h w").contiguous(memory_format=torch.channels_last)
+            steps = torch.full((len(flat),), t)
+            out = network(flat, steps, repeat(context, "n l c -> (n f) l c", f=world.FRAMES))
+            return rearrange(out, "(n f) c h w -> n f c h w", n=len(x))
+
+        with network.acting(role, world.FRAMES, Hints(hints)):
+            yield eps
+
+
+@dataclass
+class Followed:
+    """Per clip, all (n,): what of the hints is followed, and what is right of the caption."""
+
+    overlap: Tensor
+    flicker_colour: Tensor
+    flicker_outline: Tensor
+    colour: Tensor
+    body: Tensor
+
+    def row(self, name: str) -> dict[str, Any]:
+        """Means with their 95 % intervals."""
+        out: dict[str, Any] = {"row": name}
+        for key in ("overlap", "flicker_colour", "flicker_outline"):
+            values = getattr(self, key)
+            out |= {key: round(float(values.mean()), 4), f"{key}_interval95": interval(values)}
+        for key in ("colour", "body"):
+            values = getattr(self, key)
+            out |= {key: round(float(values.mean()), 4)}
+            out[f"{key}_interval95"] = wilson(int(values.sum()), len(values))
+        return out
+
+
+def interval(values: Tensor) -> list[float]:
+    """95 % interval of the mean, over clips."""
+    point = float(values.double().mean())
+    draws = bootstrap(lambda i: float(values[i].double().mean()), len(values))
+    return [round(end, 4) for end in centred_interval(draws, point)]
+
+
+@torch.inference_mode()
+def followed(clips: Tensor, given: Asked, net: judge.BodyNet) -> Followed:
+    """clips: (n, f, 3, 64, 64) in 0..1 that should go as `given` does."""
+    mask, chroma = judge.colourfulness(clips)
+    hinted = judge.colourfulness(given.pixels)[0]
+    both, either = (mask * hinted).sum((2, 3)), torch.maximum(mask, hinted).sum((2, 3))
+    weight = mask * chroma
+    rgb = (clips * weight[:, :, None]).sum((3, 4)) / weight.sum((2, 3))[..., None].clamp_min(1e-6)
+    otherwise = (mask.diff(dim=1) - hinted.diff(dim=1)).abs().sum((2, 3)) / hinted[:, 1:].sum((2, 3))
+    right = judge.read(clips, net).right(given.labels)
+    return Followed(
+        overlap=(both / either.clamp_min(1)).mean(1),
+        flicker_colour=rgb.diff(dim=1).abs().mean((1, 2)),
+        flicker_outline=otherwise.mean(1),
+        colour=right["colour"].float(),
+        body=right["shape"].float(),
+    )
+
+
+def sheet(rows: list[Tensor], path: Path) -> None:
+    """rows: a clip (f, 3, 64, 64) each; every second frame."""
+    grid = torch.cat([torch.cat([*clip[::2]], dim=2) for clip in rows], dim=1).clamp(0, 1)
+    image = Image.fromarray((grid.permute(1, 2, 0) * 255).round().byte().numpy())
+    image.resize((image.width * 2, image.height * 2), Image.Resampling.LANCZOS).save(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.shapes.controlled",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--checkpoint", type=Path, default=ROOT / "demo" / "shapes_sd.safetensors")
+    parser.add_argument("--lora", type=Path, required=True)
+    parser.add_argument("--motion", type=Path, required=True, help="distilled text-to-video weights")
+    parser.add_argument(
+        "--pair", nargs=3, action="append", required=True, metavar=("KIND", "BEFORE", "AFTER")
+    )
+    parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--to", type=Path, default=ROOT / "docs" / "results" / "shapes")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    hint = parse_run(CONFIG, files=False).adapt.hint  # type: ignore[attr-defined]
+    given, net = asked(options.clips, hint), judge.load(Path(__file__).with_name("judge.safetensors"))
+    model = Model.load(options.checkpoint, options.lora, options.motion)
+    free = model.sample(given, None)
+    rows, pictures = [followed(free, given, net).row("text_to_video")], [[c] for c in given.pixels[:SHOWN]]
+    for i, hints in enumerate(given.hints[:SHOWN]):
+        pictures[i] += [hints, free[i]]
+    print(rows[-1], flush=True)
+    gains = {}
+    for kind, before, after in options.pair:
+        overlaps = []
+        for when, path in (("before", before), ("after", after)):
+            network = load_adapter(Path(path), cast(AdapterKind, kind), model.base.unet)
+            clips = model.sample(given, Control(cast(AdapterKind, kind), network, model.base.unet))
+            found = followed(clips, given, net)
+            overlaps.append(found.overlap)
+            rows.append(found.row(f"{kind}_{when}"))
+            print(rows[-1], flush=True)
+            for i, clip in enumerate(clips[:SHOWN]):
+                pictures[i].append(clip)
+        gain = overlaps[1] - overlaps[0]
+        gains[kind] = {"overlap": round(float(gain.mean()), 4), "interval95": interval(gain)}
+    pairs = " ".join(f"--pair {kind} {shown(Path(b))} {shown(Path(a))}" for kind, b, a in options.pair)
+    command = f"python -m training.shapes.controlled --lora {shown(options.lora)} --motion "
+    command += f"{shown(options.motion)} {pairs} --clips {options.clips}"
+    content = {**about(command), "clips": options.clips, "steps": STEPS, "rows": rows, "gain": gains}
+    options.to.mkdir(parents=True, exist_ok=True)
+    (options.to / "control.json").write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
+    sheet([clip for group in pictures for clip in group], options.to / "control_clips.png")
+
+
+if __name__ == "__main__":
+    main()
