@@ -11,7 +11,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tests.support.small_run import DEMO
+from training.export import save_lora
 from training.shapes import ink, judge, style, world, worn
+from training.shapes.export import rewrite
 from training.shapes.loop import step_generator
 from training.shapes.measure import NAMES, asked_labels, measure
 from training.shapes.networks import WORDS
@@ -80,7 +83,7 @@ def test_style_keeps_place_and_colour_and_changes_the_rest() -> None:
 
 
 def test_fine_tune_writes_a_checkpoint_of_the_same_layout(tmp_path: Path) -> None:
-    base = Path(__file__).resolve().parents[2] / "demo" / "shapes_sd.safetensors"
+    base = DEMO / "shapes_sd.safetensors"
     path = style.fine_tune(base, tmp_path, replace(style.RECIPE, steps=2, batch=4), frames=8)
     before, after = load_file(base), load_file(path)
     assert {k: (v.shape, v.dtype) for k, v in before.items()} == {
@@ -88,3 +91,29 @@ def test_fine_tune_writes_a_checkpoint_of_the_same_layout(tmp_path: Path) -> Non
     }
     changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
     assert changed == {"model"}  # the UNet alone: text model and VAE are the base's
+
+
+def test_what_a_fine_tune_changed_is_kept_by_a_small_lora(tmp_path: Path) -> None:
+    """Two changed layers, one of low rank and one that needs more than the LoRA has."""
+    base = DEMO / "shapes_sd.safetensors"
+    name = "model.diffusion_model.input_blocks.1.0.in_layers.2.weight"
+    other = "model.diffusion_model.middle_block.1.proj_in.weight"
+    tensors = load_file(base)
+    generator = torch.Generator().manual_seed(0)
+    low = torch.randn(64, 4, generator=generator) @ torch.randn(4, 64 * 9, generator=generator)
+    full = torch.randn(tensors[other].shape, generator=generator)
+    changes = {name: tensors[name].float() + 0.02 * low.reshape(tensors[name].shape)}
+    changes[other] = tensors[other].float() + 0.02 * full
+    personal = rewrite(base, changes, tmp_path / "personal.safetensors")
+    lora = save_lora(tmp_path / "lora.safetensors", style.change_as_lora(base, personal, 16), {})
+    again = load_file(style.merged(base, lora, tmp_path / "again.safetensors"))
+    wanted = load_file(personal)
+
+    def left(key: str) -> float:
+        before, after, got = (x[key].float() for x in (tensors, wanted, again))
+        return float((got - after).norm() / (after - before).norm())
+
+    assert left(name) < 0.05
+    assert 0.3 < left(other) < 0.95
+    untouched = [key for key in tensors if key not in changes]
+    assert all(torch.allclose(again[key], tensors[key], atol=1e-3) for key in untouched)

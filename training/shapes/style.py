@@ -1,9 +1,12 @@
 """The fine-tune that makes a personal image model in another style (ink.py) of the small world's.
 
-    python -m training.shapes.style --out runs/personal
+    python -m training.shapes.style train --out runs/personal
+    python -m training.shapes.style lora --personal FILE --to demo/shapes_inked_lora.safetensors
+    python -m training.shapes.style merge --lora demo/shapes_inked_lora.safetensors --to FILE
 
-Only the UNet learns, on single frames, as personal checkpoints do; motion weights and LoRA never see the
-style. Writes `OUT/shapes_personal.safetensors`, laid out as demo/shapes_sd.safetensors.
+Only the UNet learns, on single frames, as personal checkpoints do; motion weights and LCM LoRA never see the
+style. `train` writes `OUT/shapes_personal.safetensors`, laid out as demo/shapes_sd.safetensors; `lora` keeps
+what it changed as a LoRA, a seventh of its size; `merge` makes a personal checkpoint of that again.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ from torch import Tensor
 from animatelcm_core.consistency import add_noise
 
 from .. import single_file
+from ..adapters import layers
+from ..export import kohya_tensors, save_lora
+from ..lora_file import merge_lora_file
 from . import ink, networks, stages, world
 from .export import restore_checkpoint, rewrite
 from .loop import Recipe, step_generator, train
@@ -80,6 +86,33 @@ def cached_latents(vae: AutoencoderKL, out: Path, frames: int, seed: int) -> tup
     return data["latents"], data["labels"]
 
 
+@torch.inference_mode()
+def change_as_lora(base: Path, personal: Path, rank: int) -> dict[str, Tensor]:
+    """The best LoRA of this rank (by singular values) for what `personal` changes of the layers of `base`.
+
+    Kohya's names; alpha is the rank. Layers of fewer outputs or inputs than `rank` are left out.
+    """
+    before, after = (restore_checkpoint(path)[0].unet for path in (base, personal))
+    theirs, found = dict(after.named_modules()), {}
+    for name in layers(before):
+        weight = before.get_submodule(name).weight
+        change = (theirs[name].weight - weight).flatten(1)
+        if min(change.shape) > rank:
+            u, s, v = torch.linalg.svd(change, full_matrices=False)
+            root = s[:rank].sqrt()
+            found[f"{name}.lora_A"] = (root[:, None] * v[:rank]).reshape(rank, *weight.shape[1:])
+            found[f"{name}.lora_B"] = (u[:, :rank] * root).reshape(-1, rank, *(1 for _ in weight.shape[2:]))
+    return kohya_tensors(found, rank)
+
+
+def merged(base: Path, lora: Path, to: Path) -> Path:
+    """A checkpoint like `base` with the LoRA in its weights."""
+    unet = restore_checkpoint(base)[0].unet
+    merge_lora_file(unet, lora)
+    title = {"modelspec.title": "AnimateLCM small world, ink on paper"}
+    return rewrite(base, single_file.unet_tensors(unet.state_dict()), to, title)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m training.shapes.style",
@@ -87,13 +120,28 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--base", type=Path, default=ROOT / "demo" / "shapes_sd.safetensors")
-    parser.add_argument("--out", type=Path, default=Path("runs/personal"))
-    parser.add_argument("--steps", type=int, default=RECIPE.steps)
-    parser.add_argument("--threads", type=int, default=2)
+    commands = parser.add_subparsers(dest="command", required=True)
+    fit = commands.add_parser("train", help="the fine-tune")
+    fit.add_argument("--out", type=Path, default=Path("runs/personal"))
+    fit.add_argument("--steps", type=int, default=RECIPE.steps)
+    fit.add_argument("--threads", type=int, default=2)
+    small = commands.add_parser("lora", help="what the fine-tune changed, as a LoRA")
+    small.add_argument("--personal", type=Path, required=True)
+    small.add_argument("--rank", type=int, default=16)
+    small.add_argument("--to", type=Path, required=True)
+    whole = commands.add_parser("merge", help="a checkpoint of the LoRA")
+    whole.add_argument("--lora", type=Path, required=True)
+    whole.add_argument("--to", type=Path, required=True)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    recipe = Recipe(**{**vars(RECIPE), "steps": options.steps})
-    print("wrote", fine_tune(options.base, options.out, recipe).name)
+    if options.command == "train":
+        torch.set_num_threads(options.threads)
+        path = fine_tune(options.base, options.out, Recipe(**{**vars(RECIPE), "steps": options.steps}))
+    elif options.command == "lora":
+        change = change_as_lora(options.base, options.personal, options.rank)
+        path = save_lora(options.to, change, {"modelspec.title": "AnimateLCM small world, ink on paper"})
+    else:
+        path = merged(options.base, options.lora, options.to)
+    print("wrote", path.name)
 
 
 if __name__ == "__main__":
