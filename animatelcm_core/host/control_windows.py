@@ -93,7 +93,7 @@ def cut_control(control: Any, shown: Sequence[int], frames: int) -> Any:
     made = copy.copy(control)
     if control.previous_controlnet is not None:
         made.previous_controlnet = cut_control(control.previous_controlnet, shown, frames)
-    if hasattr(made, "sub_idxs"):  # ComfyUI-Advanced-ControlNet cuts its hints itself
+    if cuts_itself(control):
         made.sub_idxs, made.full_latent_length, made.context_length = list(shown), frames, len(shown)
     else:
         made.cond_hint_original = _of_frames(control.cond_hint_original, shown)
@@ -105,6 +105,11 @@ def cut_control(control: Any, shown: Sequence[int], frames: int) -> Any:
     if clones := getattr(control, "multigpu_clones", None):
         made.multigpu_clones = {device: cut_control(c, shown, frames) for device, c in clones.items()}
     return made
+
+
+def cuts_itself(control: Any) -> bool:
+    """Whether this is one of ComfyUI-Advanced-ControlNet, which chooses its hints itself (SparseCtrl)."""
+    return hasattr(control, "sub_idxs")
 
 
 def _of_frames(hint: Tensor | None, shown: Sequence[int]) -> Tensor | None:
@@ -125,7 +130,8 @@ def controls_of(conds: Any) -> Iterator[Any]:
 
 def hint_warnings(controls: Sequence[Any], frames: int) -> list[str]:
     """What to say about hints whose number is not that of the frames."""
-    counts = {c.cond_hint_original.shape[0] for c in controls if c.cond_hint_original is not None}
+    hints = [c.cond_hint_original for c in controls if not cuts_itself(c)]
+    counts = {hint.shape[0] for hint in hints if hint is not None}
     happens = {True: "they are repeated from the start", False: "the rest is left out"}
     return [
         f"got {count} hints for {frames} frames; expected one per frame, or one for all: "

@@ -173,6 +173,26 @@ def test_prompts_and_masks_per_frame(studio: Studio) -> None:
         assert torch.allclose(cond["mask"][:, 0, 0] * 33, torch.tensor(window, dtype=torch.float32))
 
 
+def test_controls_that_cut_themselves_are_told_the_frames(
+    studio: Studio, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As ComfyUI-Advanced-ControlNet has them, and copies of a control for other devices."""
+    cutter = studio.host("control_windows")
+    control = controlnet(studio).set_cond_hint(numbered(5).movedim(-1, 1))
+    control.sub_idxs = control.full_latent_length = control.context_length = None
+    made = cutter.cut_control(control, [3, 4, 5], 9)
+    assert (made.sub_idxs, made.full_latent_length, made.context_length) == ([3, 4, 5], 9, 3)
+    assert made.cond_hint_original is control.cond_hint_original
+    assert control.sub_idxs is None
+    assert cutter.hint_warnings([control], 9) == []
+    first, other = controlnet(studio), controlnet(studio)
+    for one in (first, other):
+        one.set_cond_hint(numbered(9).movedim(-1, 1))
+    first.multigpu_clones = {torch.device("cpu", 1): other}
+    (copied,) = cutter.cut_control(first, [3, 4, 5], 9).multigpu_clones.values()
+    assert (copied.cond_hint_original[:, 0, 0, 0] * 256).round().tolist() == [3, 4, 5]
+
+
 def test_other_packs_are_told_the_window(studio: Studio) -> None:
     told: list[Any] = []
 
