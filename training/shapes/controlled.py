@@ -27,7 +27,6 @@ from typing import Any, cast
 
 import torch
 from einops import rearrange, repeat
-from PIL import Image
 from torch import Tensor, nn
 
 from animatelcm_core.edges import edges
@@ -41,7 +40,7 @@ from ..eval.arm import merge_lora_of
 from ..eval.intervals import bootstrap, centred_interval, wilson
 from ..roles import Hints, Network, Role
 from ..samplers import lcm
-from . import judge, world
+from . import judge, pictures, world
 from .loop import step_generator
 from .measure import asked_labels
 from .results import about, shown
@@ -169,9 +168,7 @@ def followed(clips: Tensor, given: Asked, net: judge.BodyNet) -> Followed:
 
 def sheet(rows: list[Tensor], path: Path) -> None:
     """rows: a clip (f, 3, 64, 64) each; every second frame."""
-    grid = torch.cat([torch.cat([*clip[::2]], dim=2) for clip in rows], dim=1).clamp(0, 1)
-    image = Image.fromarray((grid.permute(1, 2, 0) * 255).round().byte().numpy())
-    image.resize((image.width * 2, image.height * 2), Image.Resampling.LANCZOS).save(path)
+    pictures.save_smooth(torch.cat([pictures.strip(clip[::2]) for clip in rows], dim=1), path)
 
 
 def main() -> None:
@@ -195,9 +192,9 @@ def main() -> None:
     given, net = asked(options.clips, hint), judge.load(Path(__file__).with_name("judge.safetensors"))
     model = Model.load(options.checkpoint, options.lora, options.motion)
     free = model.sample(given, None)
-    rows, pictures = [followed(free, given, net).row("text_to_video")], [[c] for c in given.pixels[:SHOWN]]
+    rows, strips = [followed(free, given, net).row("text_to_video")], [[c] for c in given.pixels[:SHOWN]]
     for i, hints in enumerate(given.hints[:SHOWN]):
-        pictures[i] += [hints, free[i]]
+        strips[i] += [hints, free[i]]
     print(rows[-1], flush=True)
     gains = {}
     for kind, before, after in options.pair:
@@ -210,7 +207,7 @@ def main() -> None:
             rows.append(found.row(f"{kind}_{when}"))
             print(rows[-1], flush=True)
             for i, clip in enumerate(clips[:SHOWN]):
-                pictures[i].append(clip)
+                strips[i].append(clip)
         gain = overlaps[1] - overlaps[0]
         gains[kind] = {"overlap": round(float(gain.mean()), 4), "interval95": interval(gain)}
     pairs = " ".join(f"--pair {kind} {shown(Path(b))} {shown(Path(a))}" for kind, b, a in options.pair)
@@ -219,7 +216,7 @@ def main() -> None:
     content = {**about(command), "clips": options.clips, "steps": STEPS, "rows": rows, "gain": gains}
     options.to.mkdir(parents=True, exist_ok=True)
     (options.to / "control.json").write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
-    sheet([clip for group in pictures for clip in group], options.to / "control_clips.png")
+    sheet([clip for group in strips for clip in group], options.to / "control_clips.png")
 
 
 if __name__ == "__main__":

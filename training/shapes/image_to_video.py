@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from animatelcm_core.color_align import align, official
@@ -83,9 +82,7 @@ def colour_errors(clips: Tensor, given: Beginnings, net: judge.BodyNet) -> dict[
 def sheet(clips: Tensor, given: Beginnings, path: Path) -> None:
     """The picture, then every second frame, a clip a row."""
     rows = [torch.cat([p, *clip[::2]], dim=2) for p, clip in zip(given.pictures, clips, strict=True)]
-    grid = torch.cat(rows[:SHOWN], dim=1).clamp(0, 1)
-    image = Image.fromarray((grid.permute(1, 2, 0) * 255).round().byte().numpy())
-    image.resize((image.width * 2, image.height * 2), Image.Resampling.LANCZOS).save(path)
+    pictures.save_smooth(torch.cat(rows[:SHOWN], dim=1), path)
 
 
 def plot(curve: list[dict[str, Any]], path: Path) -> None:

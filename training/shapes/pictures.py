@@ -80,6 +80,13 @@ def sheet(folder: Path, cells: list[Cell], path: Path) -> None:
     image.resize((image.width * SCALE, image.height * SCALE), Image.Resampling.NEAREST).save(path)
 
 
+def save_smooth(grid: Tensor, path: Path) -> None:
+    """(3, h, w) in 0..1 as a picture of twice the size."""
+    array = (grid.clamp(0, 1).permute(1, 2, 0) * 255).round().byte().numpy()
+    image = Image.fromarray(array)
+    image.resize((image.width * SCALE, image.height * SCALE), Image.Resampling.LANCZOS).save(path)
+
+
 def strip(clip: Tensor) -> Tensor:
     """Frames (f, 3, h, w) side by side, (3, h, f w)."""
     return torch.cat(list(clip), dim=2)

@@ -93,10 +93,10 @@ def change_as_lora(base: Path, personal: Path, rank: int) -> dict[str, Tensor]:
     Kohya's names; alpha is the rank. Layers of fewer outputs or inputs than `rank` are left out.
     """
     before, after = (restore_checkpoint(path)[0].unet for path in (base, personal))
-    theirs, found = dict(after.named_modules()), {}
+    found: dict[str, Tensor] = {}
     for name in layers(before):
-        weight = before.get_submodule(name).weight
-        change = (theirs[name].weight - weight).flatten(1)
+        weight = before.get_parameter(f"{name}.weight")
+        change = (after.get_parameter(f"{name}.weight") - weight).flatten(1)
         if min(change.shape) > rank:
             u, s, v = torch.linalg.svd(change, full_matrices=False)
             root = s[:rank].sqrt()
