@@ -70,3 +70,15 @@ def test_condition_hooks_on_another_instance(studio: Studio, tmp_path: Path) -> 
     ordinary = studio.sample(studio.video(), cfg=1.5, positive=positive, negative=negative)
     assert relative(tensors["hooked"], ordinary) < 1e-5
     assert torch.equal(tensors["t2v"], studio.sample(studio.video(), cfg=1.5))
+
+
+def test_adapters_with_a_lora(studio: Studio, tmp_path: Path) -> None:
+    """Large layers get no LoRA in this mode on a CPU (support/dynamic_vram_on_cpu.py): a ControlNet's numbers
+    tell only that it is another network than the plain one, which stays as it was."""
+    found, tensors = run(studio, tmp_path, "control")
+    assert found["dynamic"] == [True, True]
+    assert found["patches"] == 143
+    for kind in ("controlnet", "t2i_adapter"):
+        plain, adapted, again = (tensors[f"{kind}_{when}"] for when in ("plain", "adapted", "again"))
+        assert torch.equal(plain, again)
+        assert relative(adapted, plain) > 1e-4

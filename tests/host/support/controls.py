@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from . import small_files
@@ -14,7 +15,7 @@ from .studio import Studio
 
 
 def controlnet(studio: Studio) -> Any:
-    """A ControlNet of the host's class for the small UNet, with seeded weights."""
+    """The small ControlNet in a network of the host's class, whose own loader knows SD1.5's size only."""
     config = {
         key: value
         for key, value in studio.model.model.model_config.unet_config.items()
@@ -22,14 +23,8 @@ def controlnet(studio: Studio) -> Any:
     }
     ops = studio.comfy.module("comfy.ops").manual_cast
     network = studio.comfy.module("comfy.cldm.cldm").ControlNet(**config, hint_channels=3, operations=ops)
-    generator = torch.Generator().manual_seed(4)
-    weights = {
-        key: torch.randn(value.shape, generator=generator) / max(value[0].numel(), 1) ** 0.5
-        if value.ndim > 1
-        else torch.ones_like(value) * float(key.endswith("weight"))
-        for key, value in network.state_dict().items()
-    }
-    network.load_state_dict(weights)
+    weights = load_file(studio.path(small_files.CONTROLNET))
+    network.load_state_dict({key.removeprefix("control_model."): v.float() for key, v in weights.items()})
     device = torch.device("cpu")
     return studio.comfy.module("comfy.controlnet").ControlNet(network, load_device=device)
 

@@ -116,6 +116,29 @@ def _hooks(studio: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return found, {"hooked": got, "t2v": studio.sample(studio.video(), cfg=1.5)}
 
 
+def _control(studio: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Adapters with a LoRA beside the plain ones. They are made first: here nothing can be unloaded."""
+    import torch
+
+    from support import controls, small_files
+
+    hint = torch.rand(8, 64, 64, 3, generator=torch.Generator().manual_seed(5))
+    made, found = {}, {}
+    loras = {"controlnet": small_files.CONTROL_LORA, "t2i_adapter": small_files.T2I_LORA}
+    for kind, lora in loras.items():
+        plain = getattr(controls, kind)(studio)
+        settings = {"lora": Path(lora).name, "strength": 1.0}
+        (adapted,) = studio.comfy.run("AnimateLCM_ControlLoRA", control_net=plain, **settings)
+        made[f"{kind}_plain"] = controls.controlled(studio, studio.video(), plain, hint)
+        made[f"{kind}_adapted"] = controls.controlled(studio, studio.video(), adapted, hint)
+        made[f"{kind}_again"] = controls.controlled(studio, studio.video(), plain, hint)
+        if kind == "controlnet":
+            patchers = plain.control_model_wrapped, adapted.control_model_wrapped
+            found["dynamic"] = [studio.host("motion").is_dynamic(p) for p in patchers]
+            found["patches"] = len(patchers[1].patches)
+    return found, made
+
+
 def _compiled(studio: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """torch.compile as the host's node sets it up: plain first, then motion, then in turns."""
     from support.studio import relative
@@ -158,12 +181,13 @@ def _clips(studio: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     return {}, studio.clips()
 
 
-DYNAMIC = ("orders", "lazy", "mapped", "hooks")  # with the on-demand patcher
+DYNAMIC = ("orders", "lazy", "mapped", "hooks", "control")  # with the on-demand patcher
 SCENARIOS: dict[str, Callable[[Any], tuple[dict[str, Any], dict[str, Any]]]] = {
     "orders": _orders,
     "lazy": _lazy,
     "mapped": _mapped,
     "hooks": _hooks,
+    "control": _control,
     "compiled": _compiled,
     "clips": _clips,
 }

@@ -17,6 +17,7 @@ OTHER_MOTION = "animatediff_models/small_v2.safetensors"
 WIDE_MOTION = "animatediff_models/small_t2v_32bit.safetensors"
 IMAGE_MOTION = "animatediff_models/small_i2v.safetensors"
 LORA = "loras/small_lcm.safetensors"
+CONTROLNET = "controlnet/small_controlnet.safetensors"
 T2I_ADAPTER = "controlnet/small_t2i.safetensors"
 CONTROL_LORA = "loras/small_controlnet_lora.safetensors"
 T2I_LORA = "loras/small_t2i_lora.safetensors"
@@ -43,6 +44,7 @@ s.write_motion(motions / "small_i2v.safetensors", layout="animatelcm_i2v", seed=
 tiny = replace(s.SMALL, channels=(32, 64))
 s.write_sd15(models / "checkpoints/tiny.safetensors", sizes=tiny)
 s.write_motion(motions / "tiny_t2v.safetensors", sizes=tiny)
+s.write_controlnet(models / "controlnet/small_controlnet.safetensors", sizes=s.SMALL)
 s.write_t2i_adapter(models / "controlnet/small_t2i.safetensors", sizes=s.SMALL)
 s.write_adapter_lora(models / "loras/small_controlnet_lora.safetensors", "controlnet", sizes=s.SMALL)
 s.write_adapter_lora(models / "loras/small_t2i_lora.safetensors", "t2i_adapter", sizes=s.SMALL)
