@@ -33,3 +33,27 @@ def test_every_stage_runs_and_a_second_run_passes_over_all_of_them(tmp_path: Pat
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "s/step" not in again.stdout  # nothing was trained again
+
+
+@pytest.mark.slow
+def test_stage_three_runs_whole_and_is_passed_over_when_done(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training.shapes.stage_three", "--smoke"]
+    command += ["--out", str(tmp_path / "run"), "--to", str(tmp_path / "to")]
+    first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert {p.name for p in (tmp_path / "to").iterdir()} == {
+        *("i2v.json", "i2v.png", "i2v_clips.png"),
+        *("control.json", "control_clips.png"),
+    }
+    rows = {
+        name: [row["row"] for row in json.loads((tmp_path / "to" / f"{name}.json").read_text())["rows"]]
+        for name in ("i2v", "control")
+    }
+    assert set(rows["i2v"]) == {
+        *("image_to_video", "text_to_video", "untrained", "removed", "pixels", "first_frame")
+    }
+    kinds = [f"{kind}_{when}" for kind in ("t2i_adapter", "controlnet") for when in ("before", "after")]
+    assert rows["control"] == ["text_to_video", *kinds]
+    again = subprocess.run([*command, "--only", "data", "adapters"], cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "s/step" not in again.stdout

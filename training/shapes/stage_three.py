@@ -1,0 +1,141 @@
+"""Stage three on the small world, from the shipped distilled weights to its two result files, in one command.
+
+    python -m training.shapes.stage_three --out runs/stage_three
+
+1 data       clean clips, in the palette's colours and between them; clean pictures
+2 encoder    the image encoder, with the motion weights learning along; i2v.json
+3 readings   the same with an encoder that reads pixels, or a masked first frame; beside it in i2v.json
+4 adapters   a T2I-Adapter and a ControlNet for the image model, from nothing
+5 control    a LoRA on each; control.json
+
+Every part goes on where it was cut; one that is complete is passed over. `--only PART ...` runs some of them.
+`--smoke` runs all of it at a tiny size in minutes; its numbers mean nothing and stay in `--out`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .. import checkpoint
+from ..commands.common import CONFIGS
+from ..commands.train import train
+from ..config import RunConfig, parse_run
+from .data import make_caches, make_clean
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "demo"
+LORA, MOTION = DEMO / "shapes_lcm_lora.safetensors", DEMO / "shapes_lcm_motion.safetensors"
+KINDS = ("t2i_adapter", "controlnet")
+READINGS = ("pixels", "first_frame")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything; no steps: as many as the configs say."""
+
+    images: int = 6000
+    videos: int = 2000
+    steps: int | None = None
+    clips: int = 200
+    grids: bool = True
+
+
+SMOKE = Scale(64, 8, 2, 10, False)
+
+
+class StageThree:
+    """Paths and parts of one run in the folder `out`; results go to `to`."""
+
+    def __init__(self, out: Path, scale: Scale, to: Path):
+        self.out, self.scale, self.to = out, scale, to
+
+    def data(self) -> None:
+        base = DEMO / "shapes_sd.safetensors"
+        make_clean(base, self.out / "data", self.scale.videos)
+        make_caches(base, self.out / "data", self.scale.images, self.scale.videos)
+
+    def encoder(self) -> None:
+        self.trained("shapes_i2v", "encoder", "mixed", [])
+        self.measure_encoder([])
+
+    def readings(self) -> None:
+        for reading in READINGS:
+            self.trained("shapes_i2v", f"encoder_{reading}", "mixed", [f"adapt.reading={reading}"])
+        self.measure_encoder([f"{reading}={self.out / f'encoder_{reading}'}" for reading in READINGS])
+
+    def measure_encoder(self, compare: list[str]) -> None:
+        files = ["--lora", str(LORA), "--motion", str(MOTION)]
+        files += ["--image-motion", str(self.out / "encoder" / "export" / "shapes_i2v.safetensors")]
+        self.run("image_to_video", *files, *(["--compare", *compare] if compare else []))
+
+    def adapters(self) -> None:
+        for kind in KINDS:
+            self.trained(f"shapes_{kind}", kind, "images", [])
+
+    def control(self) -> None:
+        pairs: list[str] = []
+        for kind in KINDS:
+            before = self.out / kind / "export" / f"shapes_{kind}.safetensors"
+            changes = [f"adapt.kind={kind}_lora", f"adapt.adapter={before}"]
+            self.trained("shapes_control", f"{kind}_lora", "clips", changes)
+            after = self.out / f"{kind}_lora" / "export" / "shapes_control.safetensors"
+            pairs += ["--pair", kind, str(before), str(after)]
+        self.run("controlled", "--lora", str(LORA), "--motion", str(MOTION), *pairs)
+
+    def trained(self, name: str, folder: str, data: str, changes: list[str]) -> None:
+        """Train the run in `folder` to its end, unless it is there already."""
+        config = self.config(name, folder, data, changes)
+        newest = checkpoint.found(config.out)[-1:]
+        if not newest or checkpoint.load(newest[0]).step < config.steps:
+            train(config)
+
+    def config(self, name: str, folder: str, data: str, changes: list[str]) -> RunConfig:
+        own = [f"base.checkpoint={DEMO / 'shapes_sd.safetensors'}", f"out={self.out / folder}"]
+        own.append(f"data.path={self.out / 'data' / data}")
+        if data != "images":
+            own += [f"base.motion={MOTION}", f"base.lora={LORA}"]
+        if self.scale.steps is not None:
+            own.append(f"steps={self.scale.steps}")
+        if not self.scale.grids:
+            own.append("samples.prompts=[]")
+        return parse_run(CONFIGS / f"{name}.yaml", own + changes)
+
+    def run(self, module: str, *arguments: str) -> None:
+        """A command of its own: it plots and writes results."""
+        more = ["--clips", str(self.scale.clips), "--to", str(self.to)]
+        command = [sys.executable, "-m", f"training.shapes.{module}", *arguments, *more]
+        subprocess.run(command, check=True, cwd=ROOT)
+
+
+PARTS = ("data", "encoder", "readings", "adapters", "control")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.shapes.stage_three",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/stage_three"))
+    parser.add_argument("--to", type=Path, help="where results go, docs/results/shapes if not said")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    to = options.to or (options.out / "results" if options.smoke else ROOT / "docs" / "results" / "shapes")
+    three = StageThree(options.out.resolve(), SMOKE if options.smoke else Scale(), to.resolve())
+    for part in PARTS:
+        if part in options.only:
+            print(f"== {part}", flush=True)
+            getattr(three, part)()
+
+
+if __name__ == "__main__":
+    main()
