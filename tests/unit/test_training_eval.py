@@ -151,6 +151,14 @@ def test_what_cannot_be_is_said_in_a_message(
     assert not list(tmp_path.rglob("*.mp4"))
 
 
+def test_a_run_of_stage_three_is_told(tmp_path: Path):
+    config = config_of("adapter", tmp_path, adapter={"kind": "t2i_adapter"})
+    config.out.mkdir(parents=True)
+    (config.out / "config.yaml").write_text(as_yaml(config), encoding="utf-8")
+    with pytest.raises(ConfigError, match="of stage adapter; expected image or video"):
+        plan_of(parser().parse_args(["--run", str(config.out), "--to", str(tmp_path / "to")]))
+
+
 def test_captions_of_files(tmp_path: Path):
     table = tmp_path / "list.csv"
     table.write_text('name\n"one,  two"\n""\n', encoding="utf-8")

@@ -98,6 +98,7 @@ def settings_of(config: RunConfig, name: str, options: argparse.Namespace) -> di
         "config": name,
         "stage": stage,
         **({"arm": config.arm} if stage == "video" else {}),  # type: ignore[attr-defined]
+        **({"kind": getattr(config, stage).kind} if stage in ("adapt", "adapter") else {}),
         "frames": frames_of(config, options),
         "size": list(options.size),
         "batch": config.batch.size,
@@ -110,7 +111,7 @@ def settings_of(config: RunConfig, name: str, options: argparse.Namespace) -> di
 
 
 def frames_of(config: RunConfig, options: argparse.Namespace) -> int:
-    return 1 if config.stage == "image" else options.frames  # type: ignore[attr-defined]
+    return 1 if config.stage in ("image", "adapter") else options.frames  # type: ignore[attr-defined]
 
 
 def keep(path: Path, row: dict[str, Any]) -> None:
