@@ -46,8 +46,8 @@ def files_of_run(run: Path) -> dict[str, Any]:
     stage: str = config.stage  # type: ignore[attr-defined]
     if stage in ("adapt", "adapter"):
         raise ConfigError(
-            f"got {run} of stage {stage}; expected image or video: what this one trains is shown with an image "
-            "or hints. Look at its samples, or load its export in ComfyUI."
+            f"got {run} of stage {stage}; expected image or video: what this one trains is shown with an "
+            "image or hints. Look at its samples, or load its export in ComfyUI."
         )
     main, lora = (run / "export" / f"{config.name}{end}.safetensors" for end in ("", "_lora"))
     if not main.is_file():
