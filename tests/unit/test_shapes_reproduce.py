@@ -21,6 +21,10 @@ def test_every_stage_runs_and_a_second_run_passes_over_all_of_them(tmp_path: Pat
     assert {"fig5.json", "fig5.png", "table1.json", "table1.png"} <= {
         p.name for p in (tmp_path / "to").iterdir()
     }
+    early = json.loads((tmp_path / "to" / "early" / "fig5.json").read_text(encoding="ascii"))["rows"]
+    assert {(row["arm"], row["step"]) for row in early} == {
+        (arm, step) for arm in ("paper", "without_init", "without_decouple") for step in (1, 2)
+    }
     rows = json.loads((tmp_path / "to" / "fig5.json").read_text(encoding="ascii"))["rows"]
     assert {row["arm"] for row in rows} == {"paper", "without_init", "without_decouple"}
     ends = {row["arm"]: max(r["tflop"] for r in rows if r["arm"] == row["arm"]) for row in rows}

@@ -5,8 +5,9 @@
 1 data      clean pictures and worn videos, encoded
 2 image     the LCM LoRA
 3 ablation  three arms, three training seeds, at equal counted arithmetic, evaluated on the way
-4 personal  the image model in another style
-5 table     every method at 1, 2, 4, 8 steps
+4 early     the same arms at a small budget, where they still differ, with equal steps; results in early/
+5 personal  the image model in another style
+6 table     every method at 1, 2, 4, 8 steps
 
 Every part goes on where it was cut; one that is complete is passed over. Rows of the ablation are kept in
 docs/results/shapes, so that another machine goes on with the runs that are missing; it must start from the
@@ -21,7 +22,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -51,6 +52,7 @@ class Scale:
     image_steps: int = 800
     video_steps: int = 400
     points: int = 6
+    early_steps: int = 48
     seeds: tuple[int, ...] = (0, 1, 2)
     clips: int = 90
     personal: int = 600
@@ -59,7 +61,7 @@ class Scale:
     table: tuple[str, ...] = ()
 
 
-SMOKE = Scale(64, 8, 4, 4, 2, (0,), 10, 2, 90, False, ("--smoke",))
+SMOKE = Scale(64, 8, 4, 4, 2, 2, (0,), 10, 2, 90, False, ("--smoke",))
 
 
 class Reproduction:
@@ -67,6 +69,7 @@ class Reproduction:
 
     def __init__(self, out: Path, scale: Scale, to: Path, lora: Path | None = None):
         self.out, self.scale, self.to = out, scale, to
+        self.cache, self.equal_cost = out / "data", True
         self.base = ROOT / "demo" / "shapes_sd.safetensors"
         self.teacher = ROOT / "demo" / "shapes_motion.safetensors"
         self.lora = lora or out / "image" / "export" / "shapes_image.safetensors"
@@ -76,7 +79,7 @@ class Reproduction:
         self.personal = out / "personal" / "shapes_personal.safetensors"
 
     def data(self) -> None:
-        make_caches(self.base, self.out / "data", self.scale.images, self.scale.videos)
+        make_caches(self.base, self.cache, self.scale.images, self.scale.videos)
 
     def image(self) -> None:
         if not self.lora.exists():
@@ -91,7 +94,7 @@ class Reproduction:
     def one_run(self, arm: str, seed: int) -> None:
         """Train one arm with one seed, then evaluate its checkpoints."""
         steps = self.scale.video_steps
-        if arm == "without_decouple":
+        if arm == "without_decouple" and self.equal_cost:
             steps = self.equal_steps()
         if steps in self.evaluated(arm, seed):
             return
@@ -154,6 +157,14 @@ class Reproduction:
             figure.record(self.rows, row)
             print(row, flush=True)
 
+    def early(self) -> None:
+        """Every arm for as few steps as it takes to tell them apart; not at equal arithmetic."""
+        few = replace(self.scale, video_steps=self.scale.early_steps)
+        part = Reproduction(self.out / "early", few, self.to / "early", self.lora)
+        part.cache, part.equal_cost, part.motion = self.cache, False, self.motion
+        part.to.mkdir(parents=True, exist_ok=True)
+        part.ablation()
+
     def personal_style(self) -> None:
         if not self.personal.exists():
             recipe = Recipe(**{**vars(style.RECIPE), "steps": self.scale.personal})
@@ -173,10 +184,10 @@ class Reproduction:
         if not self.scale.grids:
             own.append("samples.prompts=[]")
         if name == "shapes_image":
-            own.append(f"data.path={self.out / 'data' / 'images'}")
+            own.append(f"data.path={self.cache / 'images'}")
         else:
             own += [f"base.motion={self.teacher}", f"base.lora={self.lora}"]
-            own.append(f"data.path={self.out / 'data' / 'videos'}")
+            own.append(f"data.path={self.cache / 'videos'}")
         return parse_run(CONFIGS / f"{name}.yaml", own + changes)
 
     def run(self, module: str, *arguments: str) -> None:
@@ -202,7 +213,7 @@ def main() -> None:
     lora = options.lora and options.lora.resolve()
     to = options.to or (options.out / "results" if options.smoke else ROOT / "docs" / "results" / "shapes")
     r = Reproduction(options.out.resolve(), scale, to.resolve(), lora)
-    for part in (r.data, r.image, r.ablation, r.personal_style, r.table):
+    for part in (r.data, r.image, r.ablation, r.early, r.personal_style, r.table):
         print(f"== {part.__name__}", flush=True)
         part()
 
