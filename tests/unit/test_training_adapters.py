@@ -111,6 +111,7 @@ def test_a_new_controlnet_is_silent_and_an_adapter_is_heard(kind: Any, adapters:
             assert torch.allclose(got, bare, atol=1e-5) == silent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_the_lora_learns_and_the_target_follows(
     kind: str, folder: Path, adapters: dict[str, Path], tmp_path: Path
@@ -156,6 +157,7 @@ def test_hints_lead_and_their_strength_is_the_roles(
     assert stage.network.hints is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_merged_file_is_the_adapter_plus_the_lora(
     kind: Any, folder: Path, adapters: dict[str, Path], tmp_path: Path
@@ -214,6 +216,7 @@ def test_an_adapter_from_nothing(kind: str, folder: Path, tmp_path: Path) -> Non
     assert all(torch.equal(p, again.params[name]) for name, p in whole.params.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cut_run_goes_on(kind: str, folder: Path, adapters: dict[str, Path], tmp_path: Path) -> None:
     whole, _ = control(folder, tmp_path / "whole", kind, adapters[kind], average=0.9)
