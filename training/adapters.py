@@ -17,10 +17,11 @@ from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
-from animatelcm_core.formats import AdapterKind, identify, read_tensors
+from animatelcm_core.formats import AdapterKind, adapter_lora_key, identify, read_tensors
 
 from . import single_file
 from .config import ConfigError
+from .lora_file import delta, grouped
 
 PREFIX = "control_model."  # of a ControlNet in its first files
 _WORDS = {"controlnet": "a ControlNet", "t2i_adapter": "a T2I-Adapter"}
@@ -158,18 +159,16 @@ def published(kind: AdapterKind, tensors: Mapping[str, Tensor]) -> dict[str, Ten
 
 @torch.no_grad()
 def with_lora(
-    kind: AdapterKind, tensors: Mapping[str, Tensor], changes: Mapping[str, Tensor], scale: float
+    kind: AdapterKind, tensors: Mapping[str, Tensor], lora: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """`tensors`, as `published` gives them, plus a LoRA.
-
-    changes: `<layer>.lora_A` and `.lora_B` by diffusers' names; scale: alpha / rank.
-    """
-    out = dict(tensors)
-    for key in changes:
-        layer, _, part = key.rpartition(".")
-        if part == "lora_A":
-            down, up = changes[key].float(), changes[f"{layer}.lora_B"].float()
-            name = f"{PREFIX * (kind == 'controlnet')}{published_name(kind, layer)}.weight"
-            change = (scale * up.flatten(1) @ down.flatten(1)).reshape(out[name].shape)
-            out[name] = out[name].float() + change
+    """`tensors`, as `published` gives them, plus a LoRA in the keys of its file."""
+    out, ends = dict(tensors), ".weight"
+    modules = {
+        adapter_lora_key(kind, key.removeprefix(PREFIX).removesuffix(ends)): key
+        for key in tensors
+        if key.endswith(ends)
+    }
+    for stem, parts in grouped(lora).items():
+        weight = out[modules[stem]]
+        out[modules[stem]] = weight.float() + delta(parts).reshape(weight.shape)
     return out

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -29,12 +29,14 @@ _ADAPTER_NAMES = (  # published -> diffusers, in a temporal block
 )
 
 
-def kohya_tensors(weights: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
-    """`<module>.lora_A` / `.lora_B` -> kohya's names with `.alpha`."""
+def kohya_tensors(
+    weights: Mapping[str, Tensor], alpha: float, name_of: Callable[[str], str] = kohya_name
+) -> dict[str, Tensor]:
+    """`<module>.lora_A` / `.lora_B` -> kohya's names with `.alpha`. name_of: a module's name in the file."""
     out: dict[str, Tensor] = {}
     for key, value in weights.items():
         module, _, part = key.rpartition(".")
-        stem = kohya_name(module)
+        stem = name_of(module)
         out[f"{stem}.{'lora_down' if part == 'lora_A' else 'lora_up'}.weight"] = value
         out[f"{stem}.alpha"] = torch.tensor(float(alpha))
     return out
@@ -42,13 +44,7 @@ def kohya_tensors(weights: Mapping[str, Tensor], alpha: float) -> dict[str, Tens
 
 def adapter_lora_tensors(kind: AdapterKind, weights: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
     """The same of an adapter's LoRA, in the keys that AnimateLCM Control LoRA reads."""
-    out: dict[str, Tensor] = {}
-    for key, value in weights.items():
-        layer, _, part = key.rpartition(".")
-        stem = adapter_lora_key(kind, published_name(kind, layer))
-        out[f"{stem}.{'lora_down' if part == 'lora_A' else 'lora_up'}.weight"] = value
-        out[f"{stem}.alpha"] = torch.tensor(float(alpha))
-    return out
+    return kohya_tensors(weights, alpha, lambda module: adapter_lora_key(kind, published_name(kind, module)))
 
 
 def save_adapter(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:

@@ -29,7 +29,11 @@ def hints_of(config: HintConfig, batch: Batch, latents: Tensor, base: Base) -> T
         pictures = base.decode(rearrange(latents, "b f c h w -> (b f) c h w"))
     else:
         pictures = rearrange(batch.pixels, "b f c h w -> (b f) c h w").to(latents.device) / 2 + 0.5
-    found = edges(
-        rearrange(pictures, "n c h w -> n h w c"), config.mode, config.low, config.high, config.sigma
-    )
+    return edge_hints(config, pictures)
+
+
+def edge_hints(config: HintConfig, pictures: Tensor) -> Tensor:
+    """Edges of pictures (n, 3, h, w) in 0..1, of the same shape."""
+    given = rearrange(pictures, "n c h w -> n h w c")
+    found = edges(given, config.mode, config.low, config.high, config.sigma)
     return rearrange(found, "n h w c -> n c h w").contiguous()

@@ -123,9 +123,10 @@ def _export_control(
     kind, alpha = section.network, config.lora.alpha
     about = {**about, "animatelcm.adapter": section.adapter.name}
     lora = path.with_name(f"{config.name}_lora.safetensors")
-    save_lora(lora, adapter_lora_tensors(kind, weights, alpha), about)
+    tensors = adapter_lora_tensors(kind, weights, alpha)
+    save_lora(lora, tensors, about)
     adapter = published(kind, read_tensors(section.adapter)[0])
-    return [lora, save_adapter(path, with_lora(kind, adapter, weights, alpha / config.lora.rank), about)]
+    return [lora, save_adapter(path, with_lora(kind, adapter, tensors), about)]
 
 
 def metadata(config: RunConfig, state: checkpoint.State) -> dict[str, str]:

@@ -29,7 +29,6 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from animatelcm_core.edges import edges
 from animatelcm_core.formats import AdapterKind, build_motion_model
 from animatelcm_core.schedule import SCHEDULES
 
@@ -38,6 +37,7 @@ from ..base import Base, load_base, load_motion_file
 from ..config import BaseConfig, HintConfig, parse_run
 from ..eval.arm import merge_lora_of
 from ..eval.intervals import bootstrap, centred_interval, wilson
+from ..hints import edge_hints
 from ..roles import Hints, Network, Role
 from ..samplers import lcm
 from . import judge, pictures, world
@@ -65,9 +65,7 @@ def asked(n: int, hint: HintConfig, seed: int = SEED) -> Asked:
     labels = asked_labels(n)
     clips = world.sample_clips(n, step_generator(seed, 0), labels)
     pixels = world.draw(clips)
-    flat = rearrange(pixels, "n f c h w -> (n f) h w c")
-    found = edges(flat, hint.mode, hint.low, hint.high, hint.sigma)
-    hints = rearrange(found, "(n f) h w c -> n f c h w", n=n)
+    hints = edge_hints(hint, pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
     return Asked(clips.captions(), pixels, hints, labels)
 
 
