@@ -17,10 +17,10 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from .evaluation import window_of
+from .kept import Kept
 from .watch import replace_wrapper, say
 
 KEY = "animatelcm.control"
-KEPT_FRAMES = 64  # of which hints and their features are kept in a run: four windows of 16
 
 
 @dataclass(eq=False)
@@ -28,7 +28,7 @@ class ControlWindows:
     """Wrappers of one MODEL. frames: of the clip that is sampled; 0 between runs."""
 
     frames: int = 0
-    kept: dict[tuple[int, tuple[int, ...]], Any] = field(default_factory=dict)
+    kept: Kept = field(default_factory=Kept)
 
     def run(self, executor: Any, noise: Tensor, *args: Any, **kw: Any) -> Any:
         """OUTER_SAMPLE wrapper: tells hints that do not fit the clip, and forgets copies at the end."""
@@ -69,13 +69,8 @@ class ControlWindows:
         control = cond.get("control")
         if control is None:
             return cond
-        key = (id(control), tuple(shown))
-        if key not in self.kept:
-            made = cut_control(control, shown, self.frames)
-            if sum(len(frames) for _, frames in self.kept) + len(shown) > KEPT_FRAMES:
-                return {**cond, "control": made}
-            self.kept[key] = made
-        return {**cond, "control": self.kept[key]}
+        made = self.kept.of(id(control), shown, lambda: cut_control(control, shown, self.frames))
+        return {**cond, "control": made}
 
     def told(self, options: dict[str, Any], shown: Sequence[int]) -> dict[str, Any]:
         """The window in the words of AnimateDiff-Evolved as well, which IP-Adapter nodes listen to."""

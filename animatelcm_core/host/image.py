@@ -23,12 +23,12 @@ from ..image_encoder import ImageEncoder, scaled
 from .checks import check_base, width_of
 from .compiled import marked, tell_compiler
 from .evaluation import check_range, frames_shown, networks, whole_clips, within
+from .kept import Kept
 from .motion import Motion, on_device_of
 from .patch import motion_of
 from .watch import replace_wrapper
 
 KEY = "animatelcm.image"
-KEPT_FRAMES = 64  # of which features are kept in a run: a whole clip, or four windows of 16
 _WRAPPERS = (WrappersMP.CALC_COND_BATCH, WrappersMP.APPLY_MODEL, WrappersMP.OUTER_SAMPLE)
 
 
@@ -47,7 +47,7 @@ class ImagePatch:
     start_percent: float
     end_percent: float
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
-    kept: dict[tuple[Any, ...], list[Tensor]] = field(default_factory=dict)
+    kept: Kept = field(default_factory=Kept)
 
     def run(self, executor: Any, noise: Tensor, *args: Any, **kw: Any) -> Any:
         """OUTER_SAMPLE wrapper: checks the clip before anything is loaded; forgets features at the end."""
@@ -100,15 +100,13 @@ class ImagePatch:
         self, encoder: ImageEncoder, shown: Sequence[int], device: torch.device, dtype: torch.dtype
     ) -> list[Tensor]:
         """Features of these frames, computed once a run while there is room."""
-        key = (tuple(shown), device, dtype, id(encoder))
-        if key not in self.kept:
+
+        def compute() -> list[Tensor]:
             latents = self.latents if len(self.latents) == 1 else self.latents[list(shown)]
             computed = encoder(latents.to(device, dtype), shown, self.motion_scale)
-            computed = scaled(computed, self.level_weights)
-            if sum(len(frames) for frames, *_ in self.kept) + len(shown) > KEPT_FRAMES:
-                return computed
-            self.kept[key] = computed
-        return self.kept[key]
+            return scaled(computed, self.level_weights)
+
+        return self.kept.of((device, dtype, id(encoder)), shown, compute)
 
 
 def compute_dtype(model: Any) -> torch.dtype:

@@ -243,7 +243,7 @@ def test_what_is_kept_does_not_grow(studio: Studio) -> None:
     (wrapper,) = model.wrappers["calc_cond_batch"][cutter.KEY]
     model.add_wrapper_with_key("calc_cond_batch", "watch", watch)
     studio.sample(model, 128, steps=1, positive=positive)
-    assert 0 < kept["control_windows"] <= cutter.KEPT_FRAMES
+    assert 0 < kept["control_windows"] <= studio.host("kept").KEPT_FRAMES
     assert wrapper.__self__.kept == {}
     assert control.cond_hint is None
 
