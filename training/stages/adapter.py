@@ -6,8 +6,6 @@ into the picture. `adapt` then makes it one for video.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -20,11 +18,11 @@ from ..config import AdapterConfig
 from ..data.sample import Batch
 from ..hints import hints_of
 from ..roles import Hints, Network, Role
-from .control import shown_with
-from .stage import Autocast, Backward, Preview, Stage, sample_generator
+from .shown import ShownStage
+from .stage import Autocast, Backward, sample_generator
 
 
-class AdapterStage(Stage):
+class AdapterStage(ShownStage):
     """Trains all of `adapter`, a network of the kind that the config says."""
 
     distilled = False
@@ -35,7 +33,6 @@ class AdapterStage(Stage):
         control = Control(self.adapter.kind, adapter, base.unet).to(base.device)
         self.network = Network(base.unet, None, None, config.gradient_checkpointing, control=control)
         self.online = self.network
-        self.shown: list[Preview] = []
 
     def student(self) -> Role:
         return Role(control=0.0)
@@ -46,12 +43,8 @@ class AdapterStage(Stage):
 
     def given(self, batch: Batch, latents: Tensor) -> Hints:
         hints = Hints(hints_of(self.adapter.hint, batch, latents, self.base))
-        self.shown = self.shown or shown_with(batch, hints, latents.shape[1])
+        self.remember(batch, hints, latents.shape[1])
         return hints
-
-    def previews(self, prompts: Sequence[str]) -> list[Preview]:
-        """Pictures of the first batch that this process saw, as many as there are prompts."""
-        return self.shown[: len(prompts)]
 
     def after_update(self) -> None:
         """There is no target."""

@@ -6,8 +6,6 @@ distilled video model. Everything else stays as it is. The target has a moving a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
@@ -20,11 +18,11 @@ from ..data.sample import Batch
 from ..hints import hints_of
 from ..lora import ONLINE, TARGET, Lora
 from ..roles import Hints, Network, Role
-from .stage import Preview
+from .shown import ShownStage
 from .teacher_free import TeacherFree
 
 
-class ControlStage(TeacherFree):
+class ControlStage(ShownStage, TeacherFree):
     """Trains the LoRA on `adapter`, a frozen network of the kind that the config says.
 
     theta: the distilled motion weights. lora: the LCM LoRA, injected into the base's UNet.
@@ -50,7 +48,6 @@ class ControlStage(TeacherFree):
             control_lora=self.control_lora,
         )
         self.online = self.network
-        self.shown: list[Preview] = []
 
     def target(self) -> Role:
         return Role(self.theta, 1.0, control=1.0, control_adapter=TARGET)
@@ -63,12 +60,8 @@ class ControlStage(TeacherFree):
 
     def given(self, batch: Batch, latents: Tensor) -> Hints:
         hints = Hints(hints_of(self.hint, batch, latents, self.base))
-        self.shown = self.shown or shown_with(batch, hints, latents.shape[1])
+        self.remember(batch, hints, latents.shape[1])
         return hints
-
-    def previews(self, prompts: Sequence[str]) -> list[Preview]:
-        """Clips of the first batch that this process saw, as many as there are prompts."""
-        return self.shown[: len(prompts)]
 
     def after_update(self) -> None:
         self.control_lora.follow(self.mu)
@@ -80,9 +73,3 @@ class ControlStage(TeacherFree):
     def load_extra(self, state: dict[str, Tensor]) -> None:
         for name, parameter in self.control_lora.parameters(TARGET).items():
             parameter.copy_(state[f"target.{name}"])
-
-
-def shown_with(batch: Batch, hints: Hints, frames: int) -> list[Preview]:
-    """A batch's captions, each with the hints of its clip."""
-    parts = hints.given.split(frames)
-    return [(caption, Hints(part)) for caption, part in zip(batch.captions, parts, strict=True)]

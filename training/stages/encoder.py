@@ -6,7 +6,6 @@ Base and LoRA stay as they are.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +19,13 @@ from ..ema import follow
 from ..lora import Lora
 from ..readers import build_encoder, read
 from ..roles import Network, Reference, Role
-from .stage import Preview
+from .shown import ShownStage
 from .teacher_free import TeacherFree
 
 ENCODER = "img_encoder."
 
 
-class EncoderStage(TeacherFree):
+class EncoderStage(ShownStage, TeacherFree):
     """Trains an image encoder from nothing, and the motion weights along if the config says so.
 
     theta: the distilled motion weights. lora: the LCM LoRA, injected into the base's UNet.
@@ -45,7 +44,6 @@ class EncoderStage(TeacherFree):
         self.theta_minus = copy.deepcopy(theta) if self.adapt.motion else theta
         self.network = Network(base.unet, lora, self.theta, config.gradient_checkpointing, self.encoder)
         self.online = self.network
-        self.shown: list[Preview] = []
 
     def target(self) -> Role:
         return Role(self.theta_minus, 1.0, encoder=self.encoder_minus)
@@ -70,17 +68,8 @@ class EncoderStage(TeacherFree):
             pixels = self.base.decode(first) * 2 - 1 if given is None else given[:, 0].to(first)
         frames = latents.shape[1]
         reference = Reference(read(self.adapt.reading, first, pixels, frames), self.adapt.motion_scale)
-        if not self.shown:
-            parts = reference.given.split(frames)
-            self.shown = [
-                (caption, Reference(part, self.adapt.motion_scale))
-                for caption, part in zip(batch.captions, parts, strict=True)
-            ]
+        self.remember(batch, reference, frames)
         return reference
-
-    def previews(self, prompts: Sequence[str]) -> list[Preview]:
-        """Clips of the first batch that this process saw, as many as there are prompts."""
-        return self.shown[: len(prompts)]
 
     def after_update(self) -> None:
         """The targets follow: theta- <- mu theta- + (1 - mu) theta."""
