@@ -52,14 +52,18 @@ class ImageEncoder(nn.Module):
             ]
         )
 
-    def forward(self, latents: Tensor, positions: Sequence[int], motion_scale: float) -> list[Tensor]:
+    def forward(
+        self, latents: Tensor, positions: Sequence[int], motion_scale: float | Tensor
+    ) -> list[Tensor]:
         """Features of the frames `positions` (0 is the clip's first): (f, c, h / 2^l, w / 2^l) of level l.
 
         latents: (1, 4, h, w), one image for all frames, or (f, 4, h, w), one each; in the UNet's units (times
-        0.18215). motion_scale: 0 makes all frames of one image alike, the authors use 0.8.
+        0.18215). motion_scale: one for all, or (f,); 0 makes all frames of one image alike, the authors use
+        0.8.
         """
-        table = sinusoidal_positions(max(positions) + 1, self.channels[0])[list(positions)]
-        x = self.conv_in(latents) + motion_scale * table.to(latents)[:, :, None, None]
+        table = sinusoidal_positions(max(positions) + 1, self.channels[0])[list(positions)].to(latents)
+        scale = motion_scale[:, None] if isinstance(motion_scale, Tensor) else motion_scale
+        x = self.conv_in(latents) + (scale * table)[:, :, None, None]
         features = []
         for i, block in enumerate(self.body):
             x = block(x)

@@ -2,8 +2,10 @@
 
     python quickstart.py bench shapes_clips -- --model demo --clips 200
     python quickstart.py bench shapes_clips -- --model teacher --clips 200
+    python quickstart.py bench shapes_clips -- --model inked --clips 200
 
 demo      what Load Demo gives: distilled, 4 steps, cfg 1
+inked     a personal checkpoint in another style under the demo's LoRA and motion weights, 4 steps, cfg 1
 teacher   what it was distilled from: the motion model shapes_motion, 25 DDIM steps, guidance 3
 
 Queues one graph a clip, over HTTP, with seeds that no training step used and the 90 captions in turn. Writes
@@ -33,22 +35,27 @@ from frontdoor.api import Client  # noqa: E402
 from frontdoor.hosts import checkout  # noqa: E402
 from frontdoor.server import Server, gpu_usable, install_demo_model, make_base  # noqa: E402
 from training.eval.intervals import wilson  # noqa: E402
-from training.shapes import judge, world  # noqa: E402
+from training.shapes import judge, style, world  # noqa: E402
 
 FIRST_SEED = 500_000
 
 
-SETTINGS = {"demo": (4, 1.0), "teacher": (25, 3.0)}
+SETTINGS = {"demo": (4, 1.0), "inked": (4, 1.0), "teacher": (25, 3.0)}
+DEMO = ROOT / "demo"
+LCM = ("shapes_lcm_motion.safetensors", "shapes_lcm_lora.safetensors", 1.0)
 
 
 def base_graph(model: str) -> dict[str, Any]:
-    """The demo's graph without its video; for the teacher with its own loader and sampler."""
-    graph = json.loads((ROOT / "demo" / "demo_api.json").read_text(encoding="utf-8"))
+    """The demo's graph without its video; others with a loader of files, the teacher with its sampler."""
+    graph = json.loads((DEMO / "demo_api.json").read_text(encoding="utf-8"))
     graph = {key: value for key, value in graph.items() if key not in ("large", "clip", "video")}
-    if model == "teacher":
-        files = {"ckpt_name": "shapes_sd.safetensors", "motion_model": "shapes_motion.safetensors"}
-        inputs = {**files, "lcm_lora": "none", "lora_strength": 0.0, "schedule": "auto"}
+    if model != "demo":
+        checkpoint = "shapes_sd.safetensors" if model == "teacher" else "shapes_inked.safetensors"
+        motion, lora, strength = ("shapes_motion.safetensors", "none", 0.0) if model == "teacher" else LCM
+        inputs = {"ckpt_name": checkpoint, "motion_model": motion, "lcm_lora": lora}
+        inputs |= {"lora_strength": strength, "schedule": "auto"}
         graph["model"] = {"class_type": "AnimateLCM_LoadCheckpoint", "inputs": inputs}
+    if model == "teacher":
         inputs = dict(graph["sample"]["inputs"])
         inputs |= {"latent_image": inputs.pop("latent"), "sampler_name": "ddim", "scheduler": "simple"}
         graph["sample"] = {"class_type": "KSampler", "inputs": inputs}
@@ -100,6 +107,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         make_base(Path(folder))
         install_demo_model(Path(folder))
+        if options.model == "inked":
+            inked = Path(folder) / "models" / "checkpoints" / "shapes_inked.safetensors"
+            style.merged(DEMO / "shapes_sd.safetensors", DEMO / "shapes_inked_lora.safetensors", inked)
         gpu = gpu_usable(Path(sys.executable))
         with (
             Server(host, Path(folder), python=Path(sys.executable), gpu=gpu) as server,

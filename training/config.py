@@ -215,6 +215,8 @@ class EncoderSection(Section):
     reading: how the reference image is given (training/readers.py); only `latents` can be exported.
     motion: whether the motion weights learn along, at `motion_rate` times the rate.
     motion_scale: as the clips will be sampled; the authors use 0.8.
+    stills: share of the clips that are shown as their first frame held, at motion scale 0: without any, the
+    motion weights need not heed the scale.
     """
 
     kind: Literal["image_encoder"] = "image_encoder"
@@ -222,6 +224,7 @@ class EncoderSection(Section):
     motion: bool = False
     motion_rate: float = Field(default=1.0, gt=0)
     motion_scale: float = Field(default=0.8, ge=0, le=2)
+    stills: float = Field(default=0.0, ge=0, lt=1)
 
 
 AdaptSection = Annotated[EncoderSection | ControlSection, Field(discriminator="kind")]

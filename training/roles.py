@@ -41,10 +41,13 @@ class Role:
 
 @dataclass(frozen=True)
 class Reference:
-    """Images that clips begin as. given: ((b f), c, h, w), what the encoder reads of each frame."""
+    """Images that clips begin as.
+
+    given: ((b f), c, h, w), what the encoder reads of each frame. motion_scale: one for all, or ((b f),).
+    """
 
     given: Tensor
-    motion_scale: float
+    motion_scale: float | Tensor
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,8 @@ def make(folder: Path, out: Path, **changes: Any) -> tuple[Trainer, EncoderStage
 def answers(trainer: Trainer, stage: EncoderStage, latents: Tensor) -> tuple[Tensor, Tensor]:
     """The target's and the online network's predicted noise for clips that begin as `latents` do."""
     batch = next(iter(trainer.loader))
-    reference = stage.given(replace(batch, captions=batch.captions[: len(latents)]), latents)
+    batch = replace(batch, captions=batch.captions[: len(latents)], positions=batch.positions[: len(latents)])
+    reference = stage.given(batch, latents)
     t, context = torch.tensor([499]), stage.base.encode_text(["a red fish swimming left"])
     x = torch.randn(1, 3, 4, 4, 4, generator=torch.Generator().manual_seed(1))
     out = []
@@ -62,6 +63,29 @@ def test_both_points_hold_the_same_data_and_noise(folder: Path, tmp_path: Path) 
         found = x0_from_eps(points, draws.noise, stage.alpha_bar[t])
         torch.testing.assert_close(found, latents, rtol=0, atol=1e-3)
     assert not torch.equal(x, x_next)
+
+
+def test_stills_hold_the_first_frame_at_motion_scale_zero(folder: Path, tmp_path: Path) -> None:
+    trainer, stage = make(folder, tmp_path / "run", adapt={"kind": "image_encoder", "stills": 0.5})
+    batch = next(iter(trainer.loader))
+    n = 64
+    batch = replace(
+        batch,
+        captions=["a red fish"] * n,
+        latents=torch.randn(n, 3, 4, 4, 4),
+        context=torch.zeros(n, 77, 8),
+        positions=torch.arange(n),
+        pixels=None,
+    )
+    latents, _ = stage.encoded(batch)
+    scales = stage.given(batch, latents).motion_scale
+    assert isinstance(scales, Tensor)
+    scales = scales.unflatten(0, (n, 3))
+    held = (latents == latents[:, :1]).flatten(1).all(1)
+    assert 16 < held.sum() < 48
+    torch.testing.assert_close(scales, (0.8 * ~held)[:, None].expand(n, 3))
+    part = replace(batch, latents=batch.latents[5:9], positions=batch.positions[5:9], captions=[""] * 4)
+    torch.testing.assert_close(stage.encoded(part)[0], latents[5:9], rtol=0, atol=0)
 
 
 def test_target_and_online_network_start_equal_and_the_target_follows(folder: Path, tmp_path: Path) -> None:

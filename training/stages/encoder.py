@@ -6,8 +6,10 @@ Base and LoRA stay as they are.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import torch
+from einops import repeat
 from torch import Tensor, nn
 
 from animatelcm_core.motion_module import MotionModel
@@ -20,6 +22,7 @@ from ..lora import Lora
 from ..readers import build_encoder, read
 from ..roles import Network, Reference, Role
 from .shown import ShownStage
+from .stage import sample_generator
 from .teacher_free import TeacherFree
 
 ENCODER = "img_encoder."
@@ -60,6 +63,17 @@ class EncoderStage(ShownStage, TeacherFree):
     def rate_of(self, name: str) -> float:
         return 1.0 if name.startswith(ENCODER) else self.adapt.motion_rate
 
+    def encoded(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Latents and context; stills are their first frame held."""
+        latents, context = super().encoded(batch)
+        still = self.still(batch).to(latents.device)[:, None, None, None, None]
+        return torch.where(still, latents[:, :1], latents), context
+
+    def still(self, batch: Batch) -> Tensor:
+        """(b,) which clips are shown as stills. Drawn apart from their noise, which stays as it would be."""
+        draws = [sample_generator(~self.config.seed, p) for p in batch.positions.tolist()]
+        return torch.stack([torch.rand((), generator=g) < self.adapt.stills for g in draws])
+
     def given(self, batch: Batch, latents: Tensor) -> Reference:
         """The clips' first frames."""
         first, pixels = latents[:, 0], None
@@ -69,7 +83,8 @@ class EncoderStage(ShownStage, TeacherFree):
         frames = latents.shape[1]
         reference = Reference(read(self.adapt.reading, first, pixels, frames), self.adapt.motion_scale)
         self.remember(batch, reference, frames)
-        return reference
+        scales = self.adapt.motion_scale * ~self.still(batch)
+        return replace(reference, motion_scale=repeat(scales.to(latents), "b -> (b f)", f=frames))
 
     def after_update(self) -> None:
         """The targets follow: theta- <- mu theta- + (1 - mu) theta."""
