@@ -17,6 +17,7 @@ from . import world, worn
 from .loop import step_generator
 
 IMAGES, VIDEOS = 6000, 2000
+UNNAMED = 0.5
 SEEDS = {"images": 101, "videos": 102, "mixed": 103, "clips": 104}
 
 
@@ -51,8 +52,11 @@ class WornVideos(Dataset):
 
 
 class CleanVideos(Dataset):
-    """Clean clips: what adapters are adapted on (`clips`); in colours between the palette's for image to
-    video (`mixed`), which is to keep colours that no word says."""
+    """Clean clips: what adapters are adapted on (`clips`).
+
+    For image to video (`mixed`) in colours between the palette's, and half of the captions leave the colour
+    out: told by a word every time, it would not be looked for in the image.
+    """
 
     def __init__(self, samples: int = VIDEOS, mixed: bool = False):
         self.samples, self.mixed = samples, mixed
@@ -62,8 +66,12 @@ class CleanVideos(Dataset):
 
     def load(self, index: int, generator: torch.Generator) -> Sample:
         seed = SEEDS["mixed" if self.mixed else "clips"]
-        clip = world.sample_clips(1, step_generator(seed, index), between=self.mixed)
-        return Sample(index, clip.captions()[0], pixels=as_bytes(world.draw(clip)[0]))
+        own = step_generator(seed, index)
+        clip = world.sample_clips(1, own, between=self.mixed)
+        text = clip.captions()[0]
+        if self.mixed and torch.rand((), generator=own) < UNNAMED:
+            text = world.without_colour(text)
+        return Sample(index, text, pixels=as_bytes(world.draw(clip)[0]))
 
 
 def as_bytes(pixels: Tensor) -> Tensor:

@@ -215,7 +215,7 @@ def captions_of(
         if dice < empty:
             text = ""
         elif dice < empty + brief / 2:
-            text = " ".join(words[:1] + words[2:])
+            text = world.without_colour(text)
         elif dice < empty + brief:
             text = " ".join(words[:3])
         texts.append(text)

@@ -67,6 +67,12 @@ def caption(body: str, colour: str, motion: str) -> str:
     return f"a {colour} {body} {doing}"
 
 
+def without_colour(text: str) -> str:
+    """`a red fish swimming left` -> `a fish swimming left`."""
+    article, _colour, rest = text.split(" ", 2)
+    return f"{article} {rest}"
+
+
 def all_captions() -> list[tuple[int, int, int]]:
     """The 90 combinations as (body, colour, motion) indices."""
     return [(b, c, m) for b in range(len(BODIES)) for c in range(len(COLOURS)) for m in range(len(MOTIONS))]
