@@ -145,12 +145,22 @@ def load_base(config: BaseConfig) -> Base:
     Raises FormatError for a file that is none or unsafe, ConfigError for a checkpoint of another kind.
     """
     tensors, _ = read_tensors(config.checkpoint)
+    if config.vae is not None:
+        tensors = {**tensors, **_vae_file(config.vae)}
     return Base(
         config.variant,
         *_filled(config, tensors),
         tokenizer(config.variant, config.tokenizer),
         f"{config.variant}:{config.checkpoint.name}:{_digest(tensors)}",
     )
+
+
+def _vae_file(path: Path) -> dict[str, Tensor]:
+    """Tensors of a VAE file, named as in a checkpoint. Raises FormatError, ConfigError."""
+    tensors, _ = read_tensors(path)
+    if "decoder.conv_in.weight" not in tensors:
+        raise ConfigError(f"got base.vae {path.name}; expected a VAE file, with decoder.conv_in.weight in it")
+    return {single_file.VAE + key: value for key, value in tensors.items()}
 
 
 def _filled(

@@ -58,6 +58,7 @@ class BaseConfig(Section):
     """The frozen network. Every path is local: nothing is downloaded.
 
     variant: `sd15`, or `shapes` for the small world. checkpoint: single-file Stable Diffusion (.safetensors).
+    vae: a VAE file to use in place of the checkpoint's.
     motion: the teacher's motion weights, in any layout the pack reads.
     lora: the image stage's LoRA in kohya names; stage video needs it unless its arm trains one.
     tokenizer: folder with vocab.json and merges.txt, as ComfyUI's comfy/sd1_tokenizer; none for `shapes`.
@@ -66,6 +67,7 @@ class BaseConfig(Section):
 
     variant: Literal["sd15", "shapes"] = "sd15"
     checkpoint: LocalFile
+    vae: LocalFile | None = None
     motion: LocalFile | None = None
     lora: LocalFile | None = None
     tokenizer: Path | None = None

@@ -111,7 +111,10 @@ def _vae(tensors: dict[str, Tensor], sizes: dict[str, Any]) -> Any:
     return comfy.sd.VAE(sd=weights, config={"params": sizes["vae"]})
 
 
-def load_small(path: str) -> tuple[Any, Any, Any]:
-    """MODEL, CLIP, VAE of the checkpoint at `path`."""
+def load_small(path: str, vae_path: str | None = None) -> tuple[Any, Any, Any]:
+    """MODEL, CLIP, VAE of the checkpoint at `path`, the VAE from a file of its own if there is one."""
     tensors, sizes = read_small(path)
+    if vae_path is not None:
+        own, _ = read_small(vae_path)
+        tensors = {**tensors, **{f"first_stage_model.{key}": value for key, value in own.items()}}
     return _model(tensors, sizes, path, False), _clip(tensors, sizes), _vae(tensors, sizes)

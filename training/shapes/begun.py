@@ -31,14 +31,17 @@ class Beginnings:
     """n pictures that no training step saw: sizes, places, waters and colours in between are new.
 
     pictures: (n, 3, 64, 64) in 0..1, first frames of `clips`; labels: (n, 3) body, nearest colour, motion.
+    named: whether captions name the colour, or leave it to the picture alone.
     """
 
     clips: world.Clips
     pictures: Tensor
     labels: Tensor
+    named: bool = False
 
     def captions(self) -> list[str]:
-        return self.clips.captions()
+        texts = self.clips.captions()
+        return texts if self.named else [world.without_colour(text) for text in texts]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -91,9 +94,11 @@ class ImageModel:
         return eps
 
 
-def load(checkpoint: Path, lora: Path, motion: Path, schedule: str = "") -> ImageModel:
+def load(
+    checkpoint: Path, lora: Path, motion: Path, schedule: str = "", vae: Path | None = None
+) -> ImageModel:
     """The model of exported files. schedule: other than the one that the motion file names."""
-    config = BaseConfig(variant="shapes", checkpoint=checkpoint, motion=motion, lora=lora)
+    config = BaseConfig(variant="shapes", checkpoint=checkpoint, vae=vae, motion=motion, lora=lora)
     base = load_base(config)
     merge_lora_of(config, base, 1.0)
     file = load_motion_file(motion, "shapes")
@@ -105,6 +110,16 @@ def load(checkpoint: Path, lora: Path, motion: Path, schedule: str = "") -> Imag
         SCHEDULES[schedule or file.schedule],
         build_image_encoder(file, nn, torch.float32),
     )
+
+
+@torch.inference_mode()
+def through_vae(base: Base, given: Beginnings) -> Tensor:
+    """The true clips (n, f, 3, 64, 64) in 0..1, encoded and decoded."""
+    parts = []
+    for clip in world.draw(given.clips).split(BATCH):
+        latents = base.encode_pixels(clip.flatten(0, 1) * 2 - 1)
+        parts.append(base.decode(latents).unflatten(0, clip.shape[:2]))
+    return torch.cat(parts)
 
 
 def untrained(model: ImageModel, reading: Reading = "latents") -> ImageModel:

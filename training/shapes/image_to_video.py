@@ -1,14 +1,17 @@
 """Image to video on the small world: what is kept of the image, and whether it moves.
 
-    python -m training.shapes.image_to_video --lora LORA --motion T2V --image-motion I2V
+    python -m training.shapes.image_to_video --lora LORA --motion T2V --image-motion I2V --vae VAE
 
-Four steps, no guidance, 200 pictures that no training step saw. Writes docs/results/shapes/i2v.json, i2v.png
-(speed over motion scale) and i2v_clips.png. Rows:
+Four steps, no guidance, 200 pictures that no training step saw, in colours between the palette's. Captions
+leave the colour out: the picture alone says it. Writes docs/results/shapes/i2v.json, i2v.png (speed
+over motion scale) and i2v_clips.png. Rows:
 
 image_to_video    the trained encoder, and beside it how colour alignment changes the colour's error
 text_to_video     the distilled model with the same captions and noise
 untrained         the image-to-video model with an encoder that has learned nothing
 removed           the image-to-video model without its encoder
+..., named        the first two with captions that name the nearest colour of the palette
+vae               the true clips, encoded and decoded: no model can do better
 other readings    models of `--compare NAME=RUN`, whose encoders read pixels or a masked first frame
 """
 
@@ -52,12 +55,12 @@ def row(name: str, found: Kept, **more: Any) -> dict[str, Any]:
     return numbers
 
 
-def from_run(run: Path, lora: Path) -> ImageModel:
+def from_run(run: Path, lora: Path, vae: Path) -> ImageModel:
     """The model of an adaptation run, of any reading: its average weights, or its last ones."""
     config = AdaptConfig.model_validate(parse(run / "config.yaml"))
     assert config.base.motion is not None
     assert isinstance(config.adapt, EncoderSection)
-    model = begun.load(config.base.checkpoint, lora, config.base.motion, EncoderStage.schedule)
+    model = begun.load(config.base.checkpoint, lora, config.base.motion, EncoderStage.schedule, vae)
     state = checkpoint.load(checkpoint.found(run)[-1])
     weights = state.average or state.online
     encoder = build_encoder(MOTION_SIZES["shapes"].channels, config.adapt.reading, 0)
@@ -106,6 +109,7 @@ def main() -> None:
     parser.add_argument("--lora", type=Path, required=True)
     parser.add_argument("--motion", type=Path, required=True, help="distilled text-to-video weights")
     parser.add_argument("--image-motion", type=Path, required=True, help="image-to-video weights")
+    parser.add_argument("--vae", type=Path, default=ROOT / "demo" / "shapes_vae.safetensors")
     parser.add_argument("--compare", nargs="*", default=[], metavar="NAME=RUN")
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--threads", type=int, default=2)
@@ -113,13 +117,17 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     given, net = begun.beginnings(options.clips), judge.load(Path(__file__).with_name("judge.safetensors"))
-    ours = begun.load(options.checkpoint, options.lora, options.image_motion)
+    named = replace(given, named=True)
+    ours = begun.load(options.checkpoint, options.lora, options.image_motion, vae=options.vae)
+    plain = begun.load(options.checkpoint, options.lora, options.motion, vae=options.vae)
     others = {
-        "text_to_video": begun.load(options.checkpoint, options.lora, options.motion),
-        "untrained": begun.untrained(ours),
-        "removed": replace(ours, encoder=None),
+        "text_to_video": (plain, given),
+        "untrained": (begun.untrained(ours), given),
+        "removed": (replace(ours, encoder=None), given),
+        "image_to_video, named": (ours, named),
+        "text_to_video, named": (plain, named),
         **{
-            name: from_run(Path(run), options.lora)
+            name: (from_run(Path(run), options.lora, options.vae), given)
             for name, _, run in (c.partition("=") for c in options.compare)
         },
     }
@@ -133,12 +141,17 @@ def main() -> None:
             rows.append(row("image_to_video", found, colour_aligned=colour_errors(clips, given, net)))
             options.to.mkdir(parents=True, exist_ok=True)
             sheet(clips, given, options.to / "i2v_clips.png")
-    for name, model in others.items():
-        found = begun.kept(model.sample(given, STEPS, SCALE), given, net)
+    for name, (model, beginnings) in others.items():
+        found = begun.kept(model.sample(beginnings, STEPS, SCALE), given, net)
         rows.append(row(name, found))
         print(rows[-1], flush=True)
+    rows.append(row("vae", begun.kept(begun.through_vae(ours.base, given), given, net)))
     command = f"python -m training.shapes.image_to_video --lora {shown(options.lora)} --motion "
-    command += f"{shown(options.motion)} --image-motion {shown(options.image_motion)} --clips {options.clips}"
+    command += f"{shown(options.motion)} --image-motion {shown(options.image_motion)} "
+    command += f"--vae {shown(options.vae)} --clips {options.clips}"
+    if options.compare:
+        named_runs = (c.partition("=") for c in options.compare)
+        command += " --compare " + " ".join(f"{name}={shown(Path(run))}" for name, _, run in named_runs)
     content = {**about(command), "clips": options.clips, "steps": STEPS, "rows": rows, "motion_scale": curve}
     (options.to / "i2v.json").write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
     plot(curve, options.to / "i2v.png")

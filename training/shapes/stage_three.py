@@ -3,10 +3,11 @@
     python -m training.shapes.stage_three --out runs/stage_three
 
 1 data       clean clips, in the palette's colours and between them; clean pictures
-2 encoder    the image encoder, with the motion weights learning along; i2v.json
-3 readings   the same with an encoder that reads pixels, or a masked first frame; beside it in i2v.json
-4 adapters   a T2I-Adapter and a ControlNet for the image model, from nothing
-5 control    a LoRA on each; control.json
+2 vae        a decoder for colours between the palette's
+3 encoder    the image encoder, with the motion weights learning along; i2v.json
+4 readings   the same with an encoder that reads pixels, or a masked first frame; beside it in i2v.json
+5 adapters   a T2I-Adapter and a ControlNet for the image model, from nothing
+6 control    a LoRA on each; control.json
 
 Every part goes on where it was cut; one that is complete is passed over. `--only PART ...` runs some of them.
 `--smoke` runs all of it at a tiny size in minutes; its numbers mean nothing and stay in `--out`.
@@ -26,7 +27,9 @@ from .. import checkpoint
 from ..commands.common import CONFIGS
 from ..commands.train import train
 from ..config import RunConfig, parse_run
+from . import fine_vae
 from .data import make_caches, make_clean
+from .loop import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "demo"
@@ -60,6 +63,15 @@ class StageThree:
         make_clean(base, self.out / "data", self.scale.videos)
         make_caches(base, self.out / "data", self.scale.images, self.scale.videos)
 
+    def vae(self) -> None:
+        steps = self.scale.steps or fine_vae.RECIPE.steps
+        recipe = Recipe(**{**vars(fine_vae.RECIPE), "steps": steps})
+        fine_vae.fine_tune(DEMO / "shapes_sd.safetensors", self.out / "vae", self.vae_file, recipe)
+
+    @property
+    def vae_file(self) -> Path:
+        return self.out / "vae" / "shapes_vae.safetensors"
+
     def encoder(self) -> None:
         self.trained("shapes_i2v", "encoder", "mixed", [])
         self.measure_encoder([])
@@ -71,7 +83,12 @@ class StageThree:
 
     def measure_encoder(self, compare: list[str]) -> None:
         files = ["--lora", str(LORA), "--motion", str(MOTION)]
-        files += ["--image-motion", str(self.out / "encoder" / "export" / "shapes_i2v.safetensors")]
+        files += [
+            "--vae",
+            str(self.vae_file),
+            "--image-motion",
+            str(self.out / "encoder" / "export" / "shapes_i2v.safetensors"),
+        ]
         self.run("image_to_video", *files, *(["--compare", *compare] if compare else []))
 
     def adapters(self) -> None:
@@ -113,7 +130,7 @@ class StageThree:
         subprocess.run(command, check=True, cwd=ROOT)
 
 
-PARTS = ("data", "encoder", "readings", "adapters", "control")
+PARTS = ("data", "vae", "encoder", "readings", "adapters", "control")
 
 
 def main() -> None:
