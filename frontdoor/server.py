@@ -22,13 +22,16 @@ READY_S = 300.0
 NEW_GROUP = 0x200  # CREATE_NEW_PROCESS_GROUP of Windows
 # What the host needs of this repository; only used where a link cannot be made.
 PACK_PARTS = ("__init__.py", "pyproject.toml", "animatelcm_core", "nodes", "web", "workflows", "demo")
-# The demo model for a person who wants to choose it in loader nodes; the node Load Demo needs no copy.
-# shapes_motion is the teacher: undistilled, for 25 guided steps.
+# The demo models for a person who wants to choose them in loader nodes; the node Load Demo needs no copy.
+# shapes_motion is the teacher: undistilled, for 25 guided steps. shapes_inked_lora is another style.
 DEMO_MODEL = {
     "shapes_sd.safetensors": "checkpoints",
     "shapes_lcm_lora.safetensors": "loras",
     "shapes_lcm_motion.safetensors": "animatediff_models",
     "shapes_motion.safetensors": "animatediff_models",
+    "shapes_i2v.safetensors": "animatediff_models",
+    "shapes_inked_lora.safetensors": "loras",
+    "shapes_t2i_adapter.safetensors": "controlnet",
 }
 MODEL_FOLDERS = ("checkpoints", "loras", "vae", "controlnet", "animatediff_models")
 
