@@ -2,8 +2,8 @@
 
     .venv/bin/python -m tools.thumbnails
 
-Writes workflows/*.jpg. The demo's shows frames of clips that its workflow makes (one row per prompt), the
-others' their graph in the real frontend. Run it when the demo model or a workflow has changed.
+Writes workflows/*.jpg. Those of the demos show frames of clips that their workflows make, the others' their
+graph in the real frontend. Run it when a demo model or a workflow has changed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import copy
 import html
 import io
 import sys
+from collections.abc import Iterator
 
 from PIL import Image
 
@@ -25,8 +26,12 @@ from .workflow_files import VIRTUAL, WorkflowFile
 
 WIDTH, HEIGHT = 720, 540  # of the picture; the card is square, with two lines of text below
 DEMO = WorkflowFile("AnimateLCM demo (no downloads)")
+IMAGE = WorkflowFile("AnimateLCM demo, image to video (no downloads)")
+CONTROLLED = WorkflowFile("AnimateLCM demo, controlled video (no downloads)")
 CAPTIONS = {
     DEMO.name: ("No downloads", "a small trained model comes with the pack"),
+    IMAGE.name: ("A picture, no downloads", "left: the picture; then its clip"),
+    CONTROLLED.name: ("Hints, no downloads", "a clip, its edges, the clip they lead"),
     "AnimateLCM demo, long video (no downloads)": ("Long, no downloads", "windows of 16 frames, averaged"),
     "AnimateLCM controlled video": ("Led by a video", "edges of every frame, ControlNet, 4 steps"),
     "AnimateLCM image to video": ("A picture moves", "4 steps, colours kept"),
@@ -56,38 +61,98 @@ PAGE = """
 def main() -> int:
     """Exit status 0 when every picture is written."""
     with newest_host() as server:
-        clips = draw_clips(server.url)
+        with Client(server.url) as client:
+            pictures = {
+                DEMO: sheet(text_rows(client)),
+                IMAGE: sheet(image_rows(client)),
+                CONTROLLED: sheet(controlled_rows(client)),
+            }
         with opened(server) as frontend:
-            graphs = {file: draw_graph(frontend, file) for file in workflow_files.all_files() if file != DEMO}
-            for file, picture in {DEMO: clips, **graphs}.items():
+            for file in workflow_files.all_files():
+                if file not in pictures:
+                    pictures[file] = draw_graph(frontend, file)
+            for file, picture in pictures.items():
                 card(frontend, CAPTIONS[file.name], picture).save(file.picture, quality=88)
                 print(file.picture.name)
     return 0
 
 
-def draw_clips(url: str) -> Image.Image:
-    """One row of frames for each of CLIPS, made by the demo's workflow."""
-    graph = workflow_files.read(DEMO.twin)
+def sheet(rows: Iterator[list[Image.Image]]) -> Image.Image:
+    """COLUMNS pictures a row."""
     side = WIDTH // COLUMNS
-    sheet = Image.new("RGB", (WIDTH, side * len(CLIPS)))
-    with Client(url) as client:
-        for row, (text, seed) in enumerate(CLIPS):
-            for column, frame in enumerate(_frames(client, graph, text, seed)):
-                tile = frame.resize((side - 2, side - 2), Image.Resampling.LANCZOS)
-                sheet.paste(tile, (column * side + 1, row * side + 1))
-    return sheet
+    tiles = [(row, column, tile) for row, pictures in enumerate(rows) for column, tile in enumerate(pictures)]
+    out = Image.new("RGB", (WIDTH, side * (1 + max(row for row, _, _ in tiles))))
+    for row, column, tile in tiles:
+        small = tile.resize((side - 2, side - 2), Image.Resampling.LANCZOS)
+        out.paste(small, (column * side + 1, row * side + 1))
+    return out
 
 
-def _frames(client: Client, graph: Prompt, text: str, seed: int) -> list[Image.Image]:
-    """COLUMNS frames of the clip, from its first to its last."""
+def text_rows(client: Client) -> Iterator[list[Image.Image]]:
+    """A clip of each of CLIPS."""
+    graph = watched(workflow_files.read(DEMO.twin), {"clip": "AnimateLCM Sample"})
+    for text, seed in CLIPS:
+        found = run(client, graph, {"Prompt": text}, {"AnimateLCM Sample": seed})
+        yield spread(found["clip"], COLUMNS)
+
+
+def image_rows(client: Client) -> Iterator[list[Image.Image]]:
+    """A picture and its clip, of each of CLIPS."""
+    graph = watched(workflow_files.read(IMAGE.twin), {"picture": "The picture", "clip": "Sample: the clip"})
+    for text, seed in CLIPS:
+        seeds = {"Sample: a clip for its first frame": seed, "Sample: the clip": seed + 10}
+        found = run(client, graph, {"Prompt, for both clips": text}, seeds)
+        yield [found["picture"][0], *spread(found["clip"], COLUMNS - 1)]
+
+
+def controlled_rows(client: Client) -> Iterator[list[Image.Image]]:
+    """What leads, its hints, and the clip that they lead."""
+    titles = {
+        "leads": "Sample: the clip that leads",
+        "hints": "AnimateLCM Edge Hints",
+        "clip": "Sample: the clip",
+    }
+    found = run(client, watched(workflow_files.read(CONTROLLED.twin), titles), {}, {titles["clip"]: 2})
+    for name in titles:
+        yield spread(found[name], COLUMNS)
+
+
+def watched(graph: Prompt, titles: dict[str, str]) -> Prompt:
+    """`graph` without what it saves, with the pictures of the nodes of these titles, decoded if need be."""
+    saving = {"CreateVideo", "SaveVideo", "PreviewImage", "ImageScale"}
+    graph = {key: node for key, node in graph.items() if node["class_type"] not in saving}
+    for name, title in titles.items():
+        node = titled(graph, title)
+        decoders = (k for k, n in graph.items() if n["inputs"].get("samples") == [node, 0])
+        images = [next(decoders, node), 0]
+        graph[name] = {"class_type": "PreviewImage", "inputs": {"images": images}, "_meta": {"title": name}}
+    return graph
+
+
+def run(
+    client: Client, graph: Prompt, texts: dict[str, str], seeds: dict[str, int]
+) -> dict[str, list[Image.Image]]:
+    """The pictures of every watched node, with these prompts and seeds: title -> value."""
     graph = copy.deepcopy(graph)
-    by_type = {node["class_type"]: (name, node["inputs"]) for name, node in graph.items()}
-    sampler = by_type["AnimateLCM_Sample"][1]
-    sampler["seed"] = seed
-    graph[sampler["positive"][0]]["inputs"]["text"] = text
-    data = client.files(client.run(graph, timeout=600), by_type["PreviewImage"][0])
-    chosen = [data[round(i * (len(data) - 1) / (COLUMNS - 1))] for i in range(COLUMNS)]
-    return [Image.open(io.BytesIO(content)).convert("RGB") for content in chosen]
+    for name, values in (("text", texts), ("seed", seeds)):
+        for title, value in values.items():
+            graph[titled(graph, title)]["inputs"][name] = value
+    done = client.run(graph, timeout=600)
+    return {
+        key: [Image.open(io.BytesIO(data)).convert("RGB") for data in client.files(done, key)]
+        for key, node in graph.items()
+        if node["class_type"] == "PreviewImage"
+    }
+
+
+def titled(graph: Prompt, title: str) -> str:
+    """The first node of this title."""
+    return next(key for key, node in graph.items() if node["_meta"]["title"] == title)
+
+
+def spread(clip: list[Image.Image], n: int) -> list[Image.Image]:
+    """`n` frames, from the first to the last."""
+    return [clip[round(i * (len(clip) - 1) / (n - 1))] for i in range(n)]
 
 
 def draw_graph(frontend: Frontend, file: WorkflowFile) -> Image.Image:
