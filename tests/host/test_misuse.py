@@ -280,4 +280,4 @@ def test_a_missing_demo_file_is_told(studio: Studio, tmp_path: Path, monkeypatch
     demo = studio.comfy.pack("nodes.demo")
     monkeypatch.setattr(demo, "FOLDER", tmp_path)
     with pytest.raises(FileNotFoundError, match="got no file shapes_sd.safetensors.*Install the pack again"):
-        studio.comfy.run("AnimateLCM_LoadDemo")
+        studio.comfy.run("AnimateLCM_LoadDemo", mode="text to video")

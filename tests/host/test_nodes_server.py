@@ -248,7 +248,7 @@ def test_a_replaced_file_is_read_again(api: Client, models: Path) -> None:
 def test_demo(client: Client) -> None:
     prompt = graph(
         seed=3,
-        load=node("AnimateLCM_LoadDemo"),
+        load=node("AnimateLCM_LoadDemo", mode="text to video"),
         sample=node(
             "AnimateLCM_Sample",
             model=["load", 0],

@@ -30,7 +30,7 @@ TABLE = {  # ids, inputs in order
     "AnimateLCM_ControlLoRA": "control_net lora strength",
     "AnimateLCM_EdgeHints": "images mode low_threshold high_threshold smoothing",
     "AnimateLCM_LongVideo": "model context_length overlap schedule fuse freenoise",
-    "AnimateLCM_LoadDemo": "",
+    "AnimateLCM_LoadDemo": "mode",
 }
 FILES = ("ckpt_name", "motion_model", "lcm_lora", "lora")  # their choices are this machine's files
 KEPT = ("default", "min", "max", "step", "round", "options", "control_after_generate")

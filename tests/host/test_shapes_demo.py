@@ -4,67 +4,27 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from support.client import Client
 from support.inprocess import Comfy
+from support.shapes import GRAPH, RESULTS, ROOT, asked, demo_clip, in_the_repository, read
 from support.studio import relative
 
-ROOT = Path(__file__).resolve().parents[2]
-GRAPH: dict[str, Any] = json.loads((ROOT / "demo" / "demo_api.json").read_text(encoding="utf-8"))
-BODIES, COLOURS = ("fish", "crab", "star"), ("red", "orange", "yellow", "green", "blue", "purple")
-DOING = ("sleeping", "swimming left", "swimming right", "swimming up", "swimming down")
-LABELS = [(b, c, m) for b in range(3) for c in range(6) for m in range(5)]
-RECORDED = json.loads((ROOT / "docs/results/shapes/demo.json").read_text(encoding="ascii"))["summary"]
+RECORDED = json.loads((RESULTS / "demo.json").read_text(encoding="ascii"))["summary"]
 CLIPS = 60
-
-_READ = """
-import sys, torch
-from pathlib import Path
-from safetensors.torch import load_file
-from training.shapes import judge
-data = load_file(sys.argv[1])
-net = judge.load(Path("training/shapes/judge.safetensors"))
-right = judge.read(data["clips"], net).right(data["labels"])
-print(int(right["all"].sum()))
-"""
-
-
-def in_the_repository(*arguments: str) -> str:
-    """Run Python in a process that has the repository as its import root, as training has."""
-    command = [sys.executable, *arguments]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-
-
-def frames_of(client: Client, caption: str, seed: int) -> torch.Tensor:
-    """(16, 3, 64, 64) in 0..1: the demo's graph with this prompt."""
-    graph = json.loads(json.dumps({k: v for k, v in GRAPH.items() if k not in ("large", "clip", "video")}))
-    graph["prompt"]["inputs"]["text"] = caption
-    graph["sample"]["inputs"]["seed"] = seed
-    run = client.run(graph)
-    pictures = [
-        np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in client.files(run, "frames")
-    ]
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 255
 
 
 def test_clips_show_what_was_asked_for(client: Client, tmp_path: Path) -> None:
     """Four steps, no guidance, through the demo's own graph, with seeds of their own."""
-    labels = [LABELS[i * 37 % len(LABELS)] for i in range(CLIPS)]
-    texts = [f"a {COLOURS[c]} {BODIES[b]} {DOING[m]}" for b, c, m in labels]
+    labels, texts = asked(CLIPS)
     texts[1] = texts[1].replace("a ", "an ", 1)  # no word of its training
-    clips = torch.stack([frames_of(client, text, 900_000 + i) for i, text in enumerate(texts)])
-    file = tmp_path / "clips.safetensors"
-    save_file({"clips": clips.contiguous(), "labels": torch.tensor(labels)}, file)
-    right = int(in_the_repository("-c", _READ, str(file))) / CLIPS
+    clips = torch.stack([demo_clip(client, GRAPH, text, 900_000 + i) for i, text in enumerate(texts)])
+    right = float(read(clips, labels, tmp_path)["all"].mean())
     assert right >= RECORDED["all"]["share"] - 0.10
 
 
@@ -84,7 +44,7 @@ def test_the_video_has_all_frames(client: Client) -> None:
 
 def test_words_are_the_tokens_of_the_host(comfy: Comfy) -> None:
     words = json.loads((ROOT / "training" / "shapes" / "words.json").read_text(encoding="ascii"))
-    clip = comfy.run("AnimateLCM_LoadDemo")[1]
+    clip = comfy.run("AnimateLCM_LoadDemo", mode="text to video")[1]
     tokens = clip.tokenize(" ".join(words))["l"][0]
     assert [token for token, _ in tokens[1 : len(words) + 1]] == list(words.values())
 

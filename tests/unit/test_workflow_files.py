@@ -15,6 +15,8 @@ from tools.workflow_files import TWINS, VIRTUAL, WORKFLOWS, WorkflowFile
 NAMES = {
     "AnimateLCM controlled video",
     "AnimateLCM demo (no downloads)",
+    "AnimateLCM demo, controlled video (no downloads)",
+    "AnimateLCM demo, image to video (no downloads)",
     "AnimateLCM demo, long video (no downloads)",
     "AnimateLCM image to video",
     "AnimateLCM long video",

@@ -1,0 +1,99 @@
+"""The demos of image to video and controlled video in a real ComfyUI: the second clip keeps what leads it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from support.client import Client
+from support.shapes import COLOURS, RESULTS, as_clip, asked, caption, read
+
+CONTROL = json.loads((RESULTS / "control.json").read_text(encoding="ascii"))["rows"]
+RECORDED = next(row for row in CONTROL if row["row"] == "t2i_adapter_after")
+TWINS = Path(__file__).resolve().parents[1] / "api"
+CLIPS = 20
+
+
+def demo(name: str) -> dict[str, Any]:
+    """The graph of a demo workflow."""
+    return json.loads((TWINS / f"AnimateLCM demo, {name} (no downloads).json").read_text(encoding="ascii"))
+
+
+def titled(graph: dict[str, Any], title: str) -> str:
+    """The node with this title."""
+    (key,) = (key for key, node in graph.items() if node["_meta"]["title"] == title)
+    return key
+
+
+def only(graph: dict[str, Any], keep: dict[str, str]) -> dict[str, Any]:
+    """`graph` without what it shows and saves, but with the pictures of these nodes: name -> node."""
+    shown = {"PreviewImage", "SaveVideo", "CreateVideo", "ImageScale"}
+    left = {key: node for key, node in graph.items() if node["class_type"] not in shown}
+    for name, key in keep.items():
+        left[name] = {
+            "class_type": "SaveImage",
+            "inputs": {"images": [key, 0], "filename_prefix": f"adapted/{name}"},
+        }
+    return left
+
+
+def decoded(graph: dict[str, Any], sample: str) -> str:
+    """The node that decodes the latents of this one."""
+    (key,) = (
+        key
+        for key, node in graph.items()
+        if node["class_type"] == "VAEDecode" and node["inputs"]["samples"][0] == sample
+    )
+    return key
+
+
+def test_a_clip_begins_as_its_picture(client: Client, tmp_path: Path) -> None:
+    graph = demo("image to video")
+    first, second = titled(graph, "Sample: a clip for its first frame"), titled(graph, "Sample: the clip")
+    prompt = titled(graph, "Prompt, for both clips")
+    keep = {"picture": titled(graph, "The picture"), "clip": decoded(graph, second)}
+    graph = only(graph, keep)
+    labels, texts = asked(CLIPS)
+    pictures, clips = [], []
+    for i, text in enumerate(texts):
+        graph[prompt]["inputs"]["text"] = text
+        graph[first]["inputs"]["seed"], graph[second]["inputs"]["seed"] = 920_000 + i, 930_000 + i
+        run = client.run(copy.deepcopy(graph))
+        pictures.append(as_clip(client.images(run, "picture"))[:1])
+        clips.append(as_clip(client.images(run, "clip")))
+    given = read(torch.stack(pictures), labels, tmp_path)
+    found = read(torch.stack(clips), labels, tmp_path)
+    recorded = json.loads((RESULTS / "i2v.json").read_text(encoding="ascii"))["rows"][0]
+    place = (found["centre"][:, 0] - given["centre"][:, 0]).norm(dim=-1)
+    assert float(place.mean()) <= 4
+    colour = (found["rgb"] - given["rgb"]).abs().mean()
+    assert float(colour) <= 1.5 * recorded["colour"]
+    assert float(found["motion"].mean()) >= recorded["motion"] - 0.2
+
+
+def test_a_clip_goes_where_its_hints_go(client: Client, tmp_path: Path) -> None:
+    """A creature of another colour in the silhouette of the clip that leads."""
+    graph = demo("controlled video")
+    first, second = titled(graph, "Sample: the clip that leads"), titled(graph, "Sample: the clip")
+    lead, prompt = titled(graph, "Prompt: the clip that leads"), titled(graph, "Prompt: the clip")
+    graph = only(graph, {"leading": decoded(graph, first), "clip": decoded(graph, second)})
+    labels, _ = asked(CLIPS)
+    others = [(body, (colour + 3) % len(COLOURS), motion) for body, colour, motion in labels]
+    leading, clips = [], []
+    for i, (label, other) in enumerate(zip(labels, others, strict=True)):
+        graph[lead]["inputs"]["text"], graph[prompt]["inputs"]["text"] = caption(label), caption(other)
+        graph[first]["inputs"]["seed"], graph[second]["inputs"]["seed"] = 940_000 + i, 950_000 + i
+        run = client.run(copy.deepcopy(graph))
+        leading.append(as_clip(client.images(run, "leading")))
+        clips.append(as_clip(client.images(run, "clip")))
+    hinted = read(torch.stack(leading), labels, tmp_path)["mask"].bool()
+    found = read(torch.stack(clips), others, tmp_path)
+    mask = found["mask"].bool()
+    overlap = (mask & hinted).sum((2, 3)) / (mask | hinted).sum((2, 3)).clamp_min(1)
+    elsewhere = (mask & hinted.roll(1, 0)).sum((2, 3)) / (mask | hinted.roll(1, 0)).sum((2, 3)).clamp_min(1)
+    assert float(overlap.mean()) >= RECORDED["overlap"] - 0.1
+    assert float(overlap.mean()) > float(elsewhere.mean()) + 0.3
+    assert float(found["colour"].mean()) >= RECORDED["colour"] - 0.15
