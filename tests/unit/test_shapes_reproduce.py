@@ -55,7 +55,7 @@ def test_stage_three_runs_whole_and_is_passed_over_when_done(tmp_path: Path) -> 
     }
     assert set(rows["i2v"]) == {
         *("image_to_video", "text_to_video", "image_to_video, named", "text_to_video, named", "vae"),
-        *("untrained", "removed", "pixels", "first_frame"),
+        *("untrained", "removed", "latents", "pixels", "first_frame"),
     }
     kinds = [f"{kind}_{when}" for kind in ("t2i_adapter", "controlnet") for when in ("before", "after")]
     assert rows["control"] == ["text_to_video", *kinds]

@@ -12,7 +12,7 @@ untrained         the image-to-video model with an encoder that has learned noth
 removed           the image-to-video model without its encoder
 ..., named        the first two with captions that name the nearest colour of the palette
 vae               the true clips, encoded and decoded: no model can do better
-other readings    models of `--compare NAME=RUN`, whose encoders read pixels or a masked first frame
+others            models of `--compare NAME=RUN`, whose encoders read latents, pixels or a masked first frame
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 1 data       clean clips, in the palette's colours and between them; clean pictures
 2 vae        a decoder for colours between the palette's
 3 encoder    the image encoder, with the motion weights learning along; i2v.json
-4 readings   the same with an encoder that reads pixels, or a masked first frame; beside it in i2v.json
+4 readings   three ways to read the image, for a quarter of the steps each; beside it in i2v.json
 5 adapters   a T2I-Adapter and a ControlNet for the image model, from nothing
 6 control    a LoRA on each; control.json
 
@@ -35,7 +35,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "demo"
 LORA, MOTION = DEMO / "shapes_lcm_lora.safetensors", DEMO / "shapes_lcm_motion.safetensors"
 KINDS = ("t2i_adapter", "controlnet")
-READINGS = ("pixels", "first_frame")
+READINGS = ("latents", "pixels", "first_frame")
+READING_STEPS = 500
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,9 @@ class StageThree:
 
     def readings(self) -> None:
         for reading in READINGS:
-            self.trained("shapes_i2v", f"encoder_{reading}", "mixed", [f"adapt.reading={reading}"])
+            steps = self.scale.steps or READING_STEPS
+            changes = [f"adapt.reading={reading}", f"steps={steps}"]
+            self.trained("shapes_i2v", f"encoder_{reading}", "mixed", changes)
         self.measure_encoder([f"{reading}={self.out / f'encoder_{reading}'}" for reading in READINGS])
 
     def measure_encoder(self, compare: list[str]) -> None:
