@@ -62,6 +62,10 @@ class LoadDemo(io.ComfyNode):
 
     @classmethod
     def execute(cls, mode: str = TEXT) -> io.NodeOutput:
+        if mode not in MOTIONS:
+            raise ValueError(
+                f"got the mode {mode!r}; expected one of {', '.join(MOTIONS)}. Choose one of them."
+            )
         own_vae = demo_file(FINE_VAE) if mode == IMAGE else None
         model, clip, vae = load_small(demo_file(CHECKPOINT), own_vae)
         motion = load_file(demo_file(MOTIONS[mode]), MOTIONS[mode])
