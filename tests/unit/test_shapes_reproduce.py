@@ -58,7 +58,7 @@ def test_stage_three_runs_whole_and_is_passed_over_when_done(tmp_path: Path) -> 
         *("untrained", "removed", "latents", "pixels", "first_frame"),
     }
     kinds = [f"{kind}_{when}" for kind in ("t2i_adapter", "controlnet") for when in ("before", "after")]
-    assert rows["control"] == ["text_to_video", *kinds]
+    assert rows["control"] == ["vae", "text_to_video", *kinds]
     again = subprocess.run([*command, "--only", "data", "adapters"], cwd=ROOT, capture_output=True, text=True)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "s/step" not in again.stdout

@@ -4,9 +4,9 @@
         --pair t2i_adapter BEFORE AFTER --pair controlnet BEFORE AFTER
 
 Four steps, no guidance, 200 clips whose hints no training step saw: edges of clips drawn anew, with their
-captions. Writes docs/results/shapes/control.json and control_clips.png. Rows: text_to_video (the same
-captions and noise without hints), and for each adapter `before` (as it was made for the image model) and
-`after` (with the LoRA merged).
+captions. Writes docs/results/shapes/control.json and control_clips.png. Rows: vae (the clips of the hints,
+encoded and decoded: no model can do better), text_to_video (the same captions and noise without hints), and
+for each adapter `before` (as it was made for the image model) and `after` (with the LoRA merged).
 
 overlap           of the creature with the hinted one, intersection over union, mean over frames
 flicker_colour    change of the creature's mean RGB from frame to frame, mean absolute
@@ -99,6 +99,13 @@ class Model:
             parts.append(self.base.decode(latents.flatten(0, 1)).unflatten(0, shape[:2]))
         return torch.cat(parts)
 
+    @torch.inference_mode()
+    def through_vae(self, given: Asked) -> Tensor:
+        """The clips of the hints, encoded and decoded."""
+        flat = given.pixels.flatten(0, 1).split(BATCH * world.FRAMES)
+        parts = [self.base.decode(self.base.encode_pixels(x * 2 - 1)) for x in flat]
+        return torch.cat(parts).unflatten(0, given.pixels.shape[:2])
+
     @contextmanager
     def led(self, control: Control | None, hints: Tensor) -> Iterator[Any]:
         """The noise prediction for clips with these hints ((n f), 3, 64, 64)."""
@@ -190,7 +197,9 @@ def main() -> None:
     given, net = asked(options.clips, hint), judge.load(Path(__file__).with_name("judge.safetensors"))
     model = Model.load(options.checkpoint, options.lora, options.motion)
     free = model.sample(given, None)
-    rows, strips = [followed(free, given, net).row("text_to_video")], [[c] for c in given.pixels[:SHOWN]]
+    rows = [followed(model.through_vae(given), given, net).row("vae")]
+    rows.append(followed(free, given, net).row("text_to_video"))
+    strips = [[c] for c in given.pixels[:SHOWN]]
     for i, hints in enumerate(given.hints[:SHOWN]):
         strips[i] += [hints, free[i]]
     print(rows[-1], flush=True)
