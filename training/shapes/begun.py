@@ -134,6 +134,7 @@ class Kept:
 
     colour: mean absolute difference of the body's mean RGB, over the frames. place: pixels between the
     creature's centre in the first frame and in the picture. water: mean absolute difference off the creature.
+    picture: mean absolute difference of the whole frames' mean RGB, which colour alignment is about.
     body, motion: whether read as asked. along: pixels a frame along the heading, speed: whatever way.
     mover: 1 for clips that should move.
     """
@@ -141,6 +142,7 @@ class Kept:
     colour: Tensor
     place: Tensor
     water: Tensor
+    picture: Tensor
     body: Tensor
     motion: Tensor
     along: Tensor
@@ -168,6 +170,7 @@ def kept(clips: Tensor, given: Beginnings, net: judge.BodyNet) -> Kept:
         colour=(reading.rgb - rgb).abs().mean(1),
         place=(reading.centre[:, 0] - centre[:, 0]).norm(dim=-1),
         water=(error * off).sum((1, 2, 3)) / off.sum((1, 2, 3)).clamp_min(1),
+        picture=(clips.mean((3, 4)) - given.pictures.mean((2, 3))[:, None]).abs().mean((1, 2)),
         body=right["shape"].float(),
         motion=right["motion"].float(),
         along=(reading.velocity * given.clips.heading).sum(1),

@@ -6,7 +6,7 @@ Four steps, no guidance, 200 pictures that no training step saw, in colours betw
 leave the colour out: the picture alone says it. Writes docs/results/shapes/i2v.json, i2v.png (speed
 over motion scale) and i2v_clips.png. Rows:
 
-image_to_video    the trained encoder, and beside it how colour alignment changes the colour's error
+image_to_video    the trained encoder, and beside it what colour alignment makes of the errors of colour
 text_to_video     the distilled model with the same captions and noise
 untrained         the image-to-video model with an encoder that has learned nothing
 removed           the image-to-video model without its encoder
@@ -74,12 +74,13 @@ def from_run(run: Path, lora: Path, vae: Path) -> ImageModel:
     return replace(model, eps=unet_eps(model.base.unet, motion.eval().blocks()))
 
 
-def colour_errors(clips: Tensor, given: Beginnings, net: judge.BodyNet) -> dict[str, float]:
-    """The colour's error after alignment, by the defaults of both modes."""
+def colour_errors(clips: Tensor, given: Beginnings, net: judge.BodyNet) -> dict[str, dict[str, float]]:
+    """The errors of colour after alignment, by the defaults of both modes."""
     errors = {}
     for mode, change in {"float": align, "official": official}.items():
-        errors[mode] = float(begun.kept(begun.aligned(clips, given, change), given, net).colour.mean())
-    return {name: round(value, 4) for name, value in errors.items()}
+        numbers = begun.kept(begun.aligned(clips, given, change), given, net).numbers()
+        errors[mode] = {name: numbers[name] for name in ("colour", "water", "picture")}
+    return errors
 
 
 def sheet(clips: Tensor, given: Beginnings, path: Path) -> None:
