@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from frontdoor.api import Client, Prompt
+from frontdoor.watched import titled, watched
 
 from . import workflow_files
 from .frontend import Frontend
@@ -117,18 +118,6 @@ def controlled_rows(client: Client) -> Iterator[list[Image.Image]]:
         yield spread(found[name], COLUMNS)
 
 
-def watched(graph: Prompt, titles: dict[str, str]) -> Prompt:
-    """`graph` without what it saves, with the pictures of the nodes of these titles, decoded if need be."""
-    saving = {"CreateVideo", "SaveVideo", "PreviewImage", "ImageScale"}
-    graph = {key: node for key, node in graph.items() if node["class_type"] not in saving}
-    for name, title in titles.items():
-        node = titled(graph, title)
-        decoders = (k for k, n in graph.items() if n["inputs"].get("samples") == [node, 0])
-        images = [next(decoders, node), 0]
-        graph[name] = {"class_type": "PreviewImage", "inputs": {"images": images}, "_meta": {"title": name}}
-    return graph
-
-
 def run(
     client: Client, graph: Prompt, texts: dict[str, str], seeds: dict[str, int]
 ) -> dict[str, list[Image.Image]]:
@@ -143,11 +132,6 @@ def run(
         for key, node in graph.items()
         if node["class_type"] == "PreviewImage"
     }
-
-
-def titled(graph: Prompt, title: str) -> str:
-    """The first node of this title."""
-    return next(key for key, node in graph.items() if node["_meta"]["title"] == title)
 
 
 def spread(clip: list[Image.Image], n: int) -> list[Image.Image]:

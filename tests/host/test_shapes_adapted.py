@@ -11,6 +11,8 @@ import torch
 from support.client import Client
 from support.shapes import COLOURS, RESULTS, as_clip, asked, caption, read
 
+from frontdoor.watched import titled, watched
+
 
 def recorded(name: str) -> dict[str, dict[str, Any]]:
     """Rows of a result file by their names."""
@@ -27,40 +29,11 @@ def demo(name: str) -> dict[str, Any]:
     return json.loads((TWINS / f"AnimateLCM demo, {name} (no downloads).json").read_text(encoding="ascii"))
 
 
-def titled(graph: dict[str, Any], title: str) -> str:
-    """The node with this title."""
-    (key,) = (key for key, node in graph.items() if node["_meta"]["title"] == title)
-    return key
-
-
-def only(graph: dict[str, Any], keep: dict[str, str]) -> dict[str, Any]:
-    """`graph` without what it shows and saves, but with the pictures of these nodes: name -> node."""
-    shown = {"PreviewImage", "SaveVideo", "CreateVideo", "ImageScale"}
-    left = {key: node for key, node in graph.items() if node["class_type"] not in shown}
-    for name, key in keep.items():
-        left[name] = {
-            "class_type": "SaveImage",
-            "inputs": {"images": [key, 0], "filename_prefix": f"adapted/{name}"},
-        }
-    return left
-
-
-def decoded(graph: dict[str, Any], sample: str) -> str:
-    """The node that decodes the latents of this one."""
-    (key,) = (
-        key
-        for key, node in graph.items()
-        if node["class_type"] == "VAEDecode" and node["inputs"]["samples"][0] == sample
-    )
-    return key
-
-
 def test_a_clip_begins_as_its_picture(client: Client, tmp_path: Path) -> None:
     graph = demo("image to video")
     first, second = titled(graph, "Sample: a clip for its first frame"), titled(graph, "Sample: the clip")
     prompt = titled(graph, "Prompt, for both clips")
-    keep = {"picture": titled(graph, "The picture"), "clip": decoded(graph, second)}
-    graph = only(graph, keep)
+    graph = watched(graph, {"picture": "The picture", "clip": "Sample: the clip"})
     labels, texts = asked(CLIPS)
     pictures, clips = [], []
     for i, text in enumerate(texts):
@@ -84,7 +57,7 @@ def test_a_clip_goes_where_its_hints_go(client: Client, tmp_path: Path) -> None:
     graph = demo("controlled video")
     first, second = titled(graph, "Sample: the clip that leads"), titled(graph, "Sample: the clip")
     lead, prompt = titled(graph, "Prompt: the clip that leads"), titled(graph, "Prompt: the clip")
-    graph = only(graph, {"leading": decoded(graph, first), "clip": decoded(graph, second)})
+    graph = watched(graph, {"leading": "Sample: the clip that leads", "clip": "Sample: the clip"})
     labels, _ = asked(CLIPS)
     others = [(body, (colour + 3) % len(COLOURS), motion) for body, colour, motion in labels]
     leading, clips = [], []

@@ -112,16 +112,6 @@ def load(
     )
 
 
-@torch.inference_mode()
-def through_vae(base: Base, given: Beginnings) -> Tensor:
-    """The true clips (n, f, 3, 64, 64) in 0..1, encoded and decoded."""
-    parts = []
-    for clip in world.draw(given.clips).split(BATCH):
-        latents = base.encode_pixels(clip.flatten(0, 1) * 2 - 1)
-        parts.append(base.decode(latents).unflatten(0, clip.shape[:2]))
-    return torch.cat(parts)
-
-
 def untrained(model: ImageModel, reading: Reading = "latents") -> ImageModel:
     """The same model with an encoder that has learned nothing."""
     encoder = build_encoder(MOTION_SIZES["shapes"].channels, reading, seed=0)

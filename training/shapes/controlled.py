@@ -41,6 +41,7 @@ from ..hints import edge_hints
 from ..roles import Hints, Network, Role
 from ..samplers import lcm
 from . import judge, pictures, world
+from .gates import clips_through
 from .loop import step_generator
 from .measure import asked_labels
 from .results import about, shown
@@ -98,13 +99,6 @@ class Model:
                 latents = lcm(eps, noise, self.base.encode_text(captions), schedule, STEPS, fresh)
             parts.append(self.base.decode(latents.flatten(0, 1)).unflatten(0, shape[:2]))
         return torch.cat(parts)
-
-    @torch.inference_mode()
-    def through_vae(self, given: Asked) -> Tensor:
-        """The clips of the hints, encoded and decoded."""
-        flat = given.pixels.flatten(0, 1).split(BATCH * world.FRAMES)
-        parts = [self.base.decode(self.base.encode_pixels(x * 2 - 1)) for x in flat]
-        return torch.cat(parts).unflatten(0, given.pixels.shape[:2])
 
     @contextmanager
     def led(self, control: Control | None, hints: Tensor) -> Iterator[Any]:
@@ -197,7 +191,7 @@ def main() -> None:
     given, net = asked(options.clips, hint), judge.load(Path(__file__).with_name("judge.safetensors"))
     model = Model.load(options.checkpoint, options.lora, options.motion)
     free = model.sample(given, None)
-    rows = [followed(model.through_vae(given), given, net).row("vae")]
+    rows = [followed(clips_through(model.base.vae, given.pixels), given, net).row("vae")]
     rows.append(followed(free, given, net).row("text_to_video"))
     strips = [[c] for c in given.pixels[:SHOWN]]
     for i, hints in enumerate(given.hints[:SHOWN]):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from .. import single_file
-from . import networks, stages, world
+from . import kinds, networks, stages
 from .export import SIZES, restore_checkpoint
 from .loop import Recipe, train
 
@@ -35,7 +36,8 @@ def fine_tune(base: Path, out: Path, to: Path, recipe: Recipe = RECIPE) -> Path:
 
     def loss_of(generator: torch.Generator) -> Tensor:
         half = recipe.batch // 2
-        x = torch.cat([stages.mixed_pictures(half, generator), between(half, generator)])
+        x = stages.mixed_pictures(half, generator)
+        x = torch.cat([x, kinds.pictures("clean", half, generator, between=True)])
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             z = networks.encode(vae, x)
@@ -44,13 +46,6 @@ def fine_tune(base: Path, out: Path, to: Path, recipe: Recipe = RECIPE) -> Path:
 
     vae.load_state_dict(train("fine_vae", recipe, vae, loss_of, out), strict=False)
     return save(vae, to)
-
-
-def between(n: int, generator: torch.Generator) -> Tensor:
-    """(n, 3, 64, 64) in -1..1: frames in colours between the palette's."""
-    clips = world.sample_clips(n, generator, between=True)
-    frame = int(torch.randint(world.FRAMES, (), generator=generator))
-    return world.draw(clips, [frame])[:, 0] * 2 - 1
 
 
 def save(vae: AutoencoderKL, to: Path) -> Path:
@@ -76,7 +71,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    recipe = Recipe(**{**vars(RECIPE), "steps": options.steps})
+    recipe = replace(RECIPE, steps=options.steps)
     print("wrote", fine_tune(options.base, options.out, options.to, recipe).name)
 
 

@@ -67,7 +67,7 @@ def gate_judge(out: Path, clips: int = 300) -> None:
 def gate_vae(out: Path, clips: int = 100) -> None:
     vae = stages.load_vae(out)
     pictures, labels = judge.held_out(clips)
-    again = torch.cat([again_through(vae, x) for x in pictures.flatten(0, 1).split(64)]).view_as(pictures)
+    again = clips_through(vae, pictures)
     right = shares(judge.read(again, stages.load_judge(out)).right(labels))
     others = {
         f"{kind}_db": decibel(again_through(vae, x), x)
@@ -75,6 +75,12 @@ def gate_vae(out: Path, clips: int = 100) -> None:
         for x in [kinds.pictures(kind, clips, step_generator(10_001, 0)) / 2 + 0.5]
     }
     record(out, "vae", {"psnr_db": decibel(again, pictures), **right, **others})
+
+
+@torch.inference_mode()
+def clips_through(vae: AutoencoderKL, clips: Tensor) -> Tensor:
+    """Clips (n, f, 3, 64, 64) in 0..1, encoded and decoded."""
+    return torch.cat([again_through(vae, x) for x in clips.flatten(0, 1).split(64)]).view_as(clips)
 
 
 def again_through(vae: AutoencoderKL, x: Tensor) -> Tensor:

@@ -36,8 +36,9 @@ from ..eval.intervals import wilson
 from ..readers import build_encoder
 from ..samplers import unet_eps
 from ..stages.encoder import ENCODER, EncoderStage
-from . import begun, judge, pictures
+from . import begun, judge, pictures, world
 from .begun import Beginnings, ImageModel, Kept
+from .gates import clips_through
 from .results import about, shown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,7 +147,7 @@ def main() -> None:
         found = begun.kept(model.sample(beginnings, STEPS, SCALE), given, net)
         rows.append(row(name, found))
         print(rows[-1], flush=True)
-    rows.append(row("vae", begun.kept(begun.through_vae(ours.base, given), given, net)))
+    rows.append(row("vae", begun.kept(clips_through(ours.base.vae, world.draw(given.clips)), given, net)))
     command = f"python -m training.shapes.image_to_video --lora {shown(options.lora)} --motion "
     command += f"{shown(options.motion)} --image-motion {shown(options.image_motion)} "
     command += f"--vae {shown(options.vae)} --clips {options.clips}"

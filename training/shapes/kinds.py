@@ -21,8 +21,8 @@ KINDS: dict[str, Callable[[world.Clips, list[int]], Tensor]] = {
 }
 
 
-def pictures(kind: str, n: int, generator: torch.Generator) -> Tensor:
-    """(n, 3, 64, 64) in -1..1: one frame each of n new clips, of one of KINDS."""
-    clips = world.sample_clips(n, generator)
+def pictures(kind: str, n: int, generator: torch.Generator, between: bool = False) -> Tensor:
+    """(n, 3, 64, 64) in -1..1: one frame each of n new clips, of one of KINDS. between: as `sample_clips`."""
+    clips = world.sample_clips(n, generator, between=between)
     frame = int(torch.randint(world.FRAMES, (), generator=generator))
     return KINDS[kind](clips, [frame])[:, 0] * 2 - 1

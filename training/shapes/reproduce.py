@@ -36,7 +36,6 @@ from . import figure, judge, style
 from .arms import Files, build
 from .cells import kept
 from .data import make_caches
-from .loop import Recipe
 from .measure import Space, real_clips
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -167,7 +166,7 @@ class Reproduction:
 
     def personal_style(self) -> None:
         if not self.personal.exists():
-            recipe = Recipe(**{**vars(style.RECIPE), "steps": self.scale.personal})
+            recipe = replace(style.RECIPE, steps=self.scale.personal)
             style.fine_tune(self.base, self.out / "personal", recipe)
 
     def table(self) -> None:

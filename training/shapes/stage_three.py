@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -29,7 +29,6 @@ from ..commands.train import train
 from ..config import RunConfig, parse_run
 from . import fine_vae
 from .data import make_caches, make_clean
-from .loop import Recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "demo"
@@ -66,7 +65,7 @@ class StageThree:
 
     def vae(self) -> None:
         steps = self.scale.steps or fine_vae.RECIPE.steps
-        recipe = Recipe(**{**vars(fine_vae.RECIPE), "steps": steps})
+        recipe = replace(fine_vae.RECIPE, steps=steps)
         fine_vae.fine_tune(DEMO / "shapes_sd.safetensors", self.out / "vae", self.vae_file, recipe)
 
     @property

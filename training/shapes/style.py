@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -135,7 +136,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.command == "train":
         torch.set_num_threads(options.threads)
-        path = fine_tune(options.base, options.out, Recipe(**{**vars(RECIPE), "steps": options.steps}))
+        path = fine_tune(options.base, options.out, replace(RECIPE, steps=options.steps))
     elif options.command == "lora":
         change = change_as_lora(options.base, options.personal, options.rank)
         path = save_lora(options.to, change, {"modelspec.title": "AnimateLCM small world, ink on paper"})

@@ -1,0 +1,22 @@
+"""Exported workflows as prompts whose pictures are looked at instead of saved."""
+
+from __future__ import annotations
+
+from .api import Prompt
+
+
+def watched(graph: Prompt, titles: dict[str, str]) -> Prompt:
+    """`graph` without what it saves, with the pictures of the nodes of these titles, decoded if need be."""
+    saving = {"CreateVideo", "SaveVideo", "PreviewImage", "ImageScale"}
+    graph = {key: node for key, node in graph.items() if node["class_type"] not in saving}
+    for name, title in titles.items():
+        node = titled(graph, title)
+        decoders = (k for k, n in graph.items() if n["inputs"].get("samples") == [node, 0])
+        images = [next(decoders, node), 0]
+        graph[name] = {"class_type": "PreviewImage", "inputs": {"images": images}, "_meta": {"title": name}}
+    return graph
+
+
+def titled(graph: Prompt, title: str) -> str:
+    """The first node of this title."""
+    return next(key for key, node in graph.items() if node["_meta"]["title"] == title)
