@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from .paths import ROOT
 
 PATIENCE_S = 30.0
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no hang-up
 
 
 def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> int:
@@ -37,3 +40,22 @@ def _let_end(child: subprocess.Popen) -> None:
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         child.kill()
         child.wait()
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Signals that end the program come through after this block, not within it."""
+    if threading.current_thread() is not threading.main_thread():  # handlers run in the main thread only
+        yield
+        return
+    came: list[int] = []
+    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+    handled = [number for number in numbers if callable(signal.getsignal(number))]  # as we handle them
+    before = {number: signal.signal(number, lambda number, _frame: came.append(number)) for number in handled}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        signal.raise_signal(came[0])

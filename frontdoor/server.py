@@ -15,6 +15,7 @@ from pathlib import Path
 from .hosts import Host
 from .paths import ROOT
 from .problem import Problem
+from .processes import signals_held
 
 PACK = "ComfyUI-AnimateLCM"  # the folder name that users get from git and from the Manager
 ADDRESS = "127.0.0.1"
@@ -131,17 +132,17 @@ class Server:
             )
         # In a session or group of its own: Ctrl-C goes to us, and we stop the server after its client.
         env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}  # for a whole log
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                self.command(),
-                cwd=self.host.path,
-                env=env,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=os.name != "nt",
-                creationflags=NEW_GROUP if os.name == "nt" else 0,
-            )
         try:
+            with self.log.open("wb") as log, signals_held():  # else one could come before we have the process
+                self.process = subprocess.Popen(
+                    self.command(),
+                    cwd=self.host.path,
+                    env=env,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=os.name != "nt",
+                    creationflags=NEW_GROUP if os.name == "nt" else 0,
+                )
             self._wait_ready()
         except BaseException:
             self.stop()

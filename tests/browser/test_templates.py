@@ -24,6 +24,7 @@ def templates(frontend: Frontend) -> Frontend:
 def test_each_workflow_has_a_card_with_its_picture(templates: Frontend) -> None:
     for file in FILES:
         card = templates.page.get_by_test_id(f"template-workflow-{file.name}")
+        card.scroll_into_view_if_needed()  # the page loads a picture once its card comes into view
         picture = card.locator("img").first
         picture.wait_for(state="visible")
         templates.page.wait_for_function("i => i.complete", arg=picture.element_handle())

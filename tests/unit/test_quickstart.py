@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -152,6 +156,35 @@ def test_a_copy_of_the_pack_has_what_the_host_needs(tmp_path):
     for name in ("__init__.py", "pyproject.toml", "nodes/__init__.py", "animatelcm_core/schedule.py", "demo"):
         assert (tmp_path / "pack" / name).exists()
     assert not list((tmp_path / "pack").rglob("__pycache__"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a signal that a process sends itself ends it at once there")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_the_server_starts_leaves_none(tmp_path, monkeypatch, number):
+    """The signal comes when the process is there but nobody has it yet."""
+    host = hosts.Host("0.0.0", tmp_path, None)
+    (tmp_path / "comfy").mkdir()
+    (tmp_path / "comfy" / "cli_args.py").touch()
+    (tmp_path / "main.py").write_text("import time\ntime.sleep(60)\n")
+    started: list[subprocess.Popen] = []
+
+    def interrupted(*arguments, real=subprocess.Popen, **options):
+        started.append(real(*arguments, **options))
+        signal.raise_signal(number)
+        return started[0]
+
+    def end(number, _frame):
+        raise SystemExit(128 + number)
+
+    monkeypatch.setattr(server.subprocess, "Popen", interrupted)
+    before = signal.signal(number, end)
+    try:
+        with pytest.raises(SystemExit), server.Server(host, tmp_path, python=Path(sys.executable)):
+            pytest.fail("the server was entered")
+        assert signal.getsignal(number) is end
+    finally:
+        signal.signal(number, before)
+    assert started[0].poll() is not None
 
 
 # The test run
