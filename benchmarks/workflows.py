@@ -1,15 +1,15 @@
-"""What does a clip cost an artist? The shipped workflows at full size: seconds a clip, and memory of the card.
+"""What does a clip cost an artist? The shipped workflows at full size: seconds a clip, and the card's memory.
 
     python quickstart.py bench workflows -- --clips 3
     python quickstart.py bench workflows -- --clips 3 --vram 8
 
 Each workflow is run as it is saved, in a real ComfyUI in this process, with the seeded files of `bench t2v` in
-place of the real ones: once with everything to load, then again with other seeds, as a person presses Run again.
-Times are those of the nodes up to the finished frames, and of sampling and decoding alone.
+place of the real ones: once with everything to load, then again with other seeds, as a person presses Run
+again. Times are those of the nodes up to the finished frames, and of sampling and decoding alone.
 
-`--vram` lets ComfyUI and PyTorch have that many GiB of the card and not a byte more: what does not fit stays in
-the machine's memory, as on a card of that size. Writes docs/results/bench_workflows.json, one entry a machine
-and limit.
+`--vram` lets ComfyUI and PyTorch have that many GiB of the card and not a byte more: what does not fit stays
+in the machine's memory, as on a card of that size. Writes docs/results/bench_workflows.json, one entry a
+machine and limit.
 """
 
 from __future__ import annotations
