@@ -42,14 +42,14 @@ READING_STEPS = 500
 class Scale:
     """How much of everything; no steps: as many as the configs say."""
 
-    images: int = 6000
+    images: int = 24000
     videos: int = 2000
     steps: int | None = None
     clips: int = 200
     grids: bool = True
 
 
-SMOKE = Scale(64, 8, 2, 10, False)
+SMOKE = Scale(128, 8, 2, 10, False)
 
 
 class StageThree:
