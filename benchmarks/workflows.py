@@ -3,7 +3,7 @@
     python quickstart.py bench workflows -- --clips 3
     python quickstart.py bench workflows -- --clips 3 --vram 8
 
-Each workflow is run as it is saved, in a real ComfyUI in this process, with the seeded files of `bench t2v` in
+Each workflow is run as it is saved, in a real ComfyUI in this process, on the seeded files of `bench t2v` in
 place of the real ones: once with everything to load, then again with other seeds, as a person presses Run
 again. Times are those of the nodes up to the finished frames, and of sampling and decoding alone.
 
@@ -179,6 +179,15 @@ def one_machine(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return all(a["machine"][part] == b["machine"][part] for part in ("gpu", "cpu", "cores_usable"))
 
 
+def command(version: str, options: argparse.Namespace) -> str:
+    """The command line that was given."""
+    parts = ["python quickstart.py bench workflows --host", version, "-- --clips", str(options.clips)]
+    parts += ["--vram", f"{options.vram:g}"] if options.vram is not None else []
+    parts += ["--size", str(options.size)] if options.size is not None else []
+    parts += ["--only", *options.only] if options.only else []
+    return " ".join(parts)
+
+
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
@@ -197,19 +206,18 @@ def main() -> None:
         comfy = inprocess.boot(host, Path(folder), *more, gpu=where["gpu"] is not None)
         extra = full_files.extra_paths(comfy.base / "extra_model_paths.yaml")
         comfy.module("utils.extra_config").load_extra_path_config(str(extra))
-        runs = [measure(comfy, file, options.clips, options.size) for file in chosen]
-    entry = {
-        "command": f"python quickstart.py bench workflows --host {host.version} -- --clips {options.clips}"
-        + (f" --vram {options.vram:g}" if options.vram is not None else "")
-        + (f" --size {options.size}" if options.size is not None else ""),
-        "date": time.strftime("%Y-%m-%d"),
-        "host": host.version,
-        "machine": where,
-        "vram_gib": options.vram,
-        "size": options.size,
-        "runs": runs,
-    }
-    keep(options.out, entry)
+        entry = {
+            "command": command(host.version, options),
+            "date": time.strftime("%Y-%m-%d"),
+            "host": host.version,
+            "machine": where,
+            "vram_gib": options.vram,
+            "size": options.size,
+            "runs": [],
+        }
+        for file in chosen:
+            entry["runs"].append(measure(comfy, file, options.clips, options.size))
+            keep(options.out, entry)  # a run that is cut keeps what it has
     print(f"Written to {options.out}")
 
 
