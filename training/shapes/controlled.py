@@ -49,6 +49,7 @@ from .results import about, shown
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "training" / "configs" / "shapes_control.yaml"
 STEPS, SEED, BATCH, SHOWN = 4, 50_000, 20, 8
+MEASURED = ("overlap", "flicker_colour", "flicker_outline")
 
 
 @dataclass
@@ -129,13 +130,21 @@ class Followed:
     def row(self, name: str) -> dict[str, Any]:
         """Means with their 95 % intervals."""
         out: dict[str, Any] = {"row": name}
-        for key in ("overlap", "flicker_colour", "flicker_outline"):
+        for key in MEASURED:
             values = getattr(self, key)
             out |= {key: round(float(values.mean()), 4), f"{key}_interval95": interval(values)}
         for key in ("colour", "body"):
             values = getattr(self, key)
             out |= {key: round(float(values.mean()), 4)}
             out[f"{key}_interval95"] = wilson(int(values.sum()), len(values))
+        return out
+
+    def change_from(self, before: Followed) -> dict[str, Any]:
+        """Mean changes of the same clips, with the 95 % intervals of the paired differences."""
+        out: dict[str, Any] = {}
+        for key in MEASURED:
+            change = getattr(self, key) - getattr(before, key)
+            out |= {key: round(float(change.mean()), 4), f"{key}_interval95": interval(change)}
         return out
 
 
@@ -197,24 +206,22 @@ def main() -> None:
     for i, hints in enumerate(given.hints[:SHOWN]):
         strips[i] += [hints, free[i]]
     print(rows[-1], flush=True)
-    gains = {}
+    changes = {}
     for kind, before, after in options.pair:
-        overlaps = []
+        found = []
         for when, path in (("before", before), ("after", after)):
             network = load_adapter(Path(path), cast(AdapterKind, kind), model.base.unet)
             clips = model.sample(given, Control(cast(AdapterKind, kind), network, model.base.unet))
-            found = followed(clips, given, net)
-            overlaps.append(found.overlap)
-            rows.append(found.row(f"{kind}_{when}"))
+            found.append(followed(clips, given, net))
+            rows.append(found[-1].row(f"{kind}_{when}"))
             print(rows[-1], flush=True)
             for i, clip in enumerate(clips[:SHOWN]):
                 strips[i].append(clip)
-        gain = overlaps[1] - overlaps[0]
-        gains[kind] = {"overlap": round(float(gain.mean()), 4), "interval95": interval(gain)}
+        changes[kind] = found[1].change_from(found[0])
     pairs = " ".join(f"--pair {kind} {shown(Path(b))} {shown(Path(a))}" for kind, b, a in options.pair)
     command = f"python -m training.shapes.controlled --lora {shown(options.lora)} --motion "
     command += f"{shown(options.motion)} {pairs} --clips {options.clips}"
-    content = {**about(command), "clips": options.clips, "steps": STEPS, "rows": rows, "gain": gains}
+    content = {**about(command), "clips": options.clips, "steps": STEPS, "rows": rows, "change": changes}
     options.to.mkdir(parents=True, exist_ok=True)
     (options.to / "control.json").write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
     sheet([clip for group in strips for clip in group], options.to / "control_clips.png")
