@@ -15,9 +15,8 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -32,11 +31,8 @@ from animatelcm_core.formats import AdapterKind
 from animatelcm_core.schedule import Schedule
 from animatelcm_core.solver import Solver
 
+from .config_file import ConfigError, apply_change, extended
 from .data.config import DataConfig
-
-
-class ConfigError(ValueError):
-    """A run that cannot be: got, expected, what to do."""
 
 
 class Section(BaseModel):
@@ -314,11 +310,11 @@ def parse_run(path: Path, changes: list[str] | None = None, files: bool = True) 
     """The run that `path` describes, with `a.b=c` changes (values are YAML).
 
     files: whether the base's files must be there; False where none of them is read.
-    `extends: NAME` in the file starts from another file of its folder. Raises ConfigError, a line a mistake.
+    Raises ConfigError, a line a mistake.
     """
-    values = _merged(path, path.parent, ())
+    values = extended(path)
     for change in changes or []:
-        _apply(values, change)
+        apply_change(values, change)
     stage = values.get("stage")
     if stage not in STAGES:
         raise ConfigError(f"got stage {stage} in {path}; expected {' or '.join(STAGES)}")
@@ -327,65 +323,6 @@ def parse_run(path: Path, changes: list[str] | None = None, files: bool = True) 
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors()]
         raise ConfigError(f"got {path}; expected a valid config:\n  " + "\n  ".join(lines)) from None
-
-
-def parse(path: Path) -> dict[str, Any]:
-    """A YAML file as a dict. Raises ConfigError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"got {path}; expected a readable text file ({error})") from None
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"got {path}; expected valid YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"got {path}; expected keys and values, such as `stage: video`")
-    return values
-
-
-def _merged(path: Path, root: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    values = parse(path)
-    parent = values.pop("extends", None)
-    if parent is None:
-        return values
-    source = (path.parent / str(parent)).resolve()
-    if source in seen or not source.is_relative_to(root.resolve()):
-        raise ConfigError(f"got extends: {parent} in {path}; expected another file of the same folder")
-    return deep_merge(_merged(source, root, (*seen, source)), values)
-
-
-def deep_merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` on `base`; sections merge key by key, a section with another `kind` replaces the whole."""
-    out = dict(base)
-    for key, value in over.items():
-        mine = out.get(key)
-        if isinstance(mine, dict) and isinstance(value, dict):
-            same = value.get("kind", mine.get("kind")) == mine.get("kind")
-            value = deep_merge(mine, value) if same else value
-        out[key] = value
-    return out
-
-
-def _apply(values: dict[str, Any], change: str) -> None:
-    name, equals, text = change.partition("=")
-    if not equals or not name:
-        raise ConfigError(f"got --set {change}; expected a.b=value")
-    *sections, last = name.split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"got --set {change}; {section} is a value, not a section")
-    value = yaml.safe_load(text)
-    values[last] = _number(value) if isinstance(value, str) else value
-
-
-def _number(text: str) -> str | float:
-    """YAML takes 1e-5 for a word; people mean the number."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def fingerprint(config: RunConfig, processes: int) -> str:

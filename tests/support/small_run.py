@@ -12,7 +12,8 @@ from animatelcm_core.formats import AdapterKind
 from training.adapters import build_adapter, published_tensors
 from training.base import load_base
 from training.commands.train import build_stage
-from training.config import STAGES, BaseConfig, RunConfig, deep_merge
+from training.config import STAGES, BaseConfig, RunConfig
+from training.config_file import deep_merge
 from training.data import CacheMeta, CacheWriter, open_dataset
 from training.engine import Trainer
 from training.export import kohya_tensors, save_adapter, save_lora

@@ -45,6 +45,9 @@ def test_what_strays_and_flickers_is_seen(given: Asked, net: judge.BodyNet) -> N
     bright = given.pixels.clone()
     bright[:, ::2] *= 0.8
     assert (followed(bright, given, net).flicker_colour > true.flicker_colour + 0.05).all()
+    change = moved.change_from(true)
+    assert change["overlap_interval95"][0] < change["overlap"] < change["overlap_interval95"][1] < -0.2
+    assert true.change_from(true)["overlap"] == 0
     row = moved.row("moved")
     assert row["overlap_interval95"][0] < row["overlap"] < row["overlap_interval95"][1]
 

@@ -25,8 +25,8 @@ from ..config import (
     ControlSection,
     EncoderSection,
     RunConfig,
-    parse,
 )
+from ..config_file import parse
 from ..export import (
     adapter_lora_tensors,
     kohya_tensors,

@@ -31,7 +31,8 @@ from animatelcm_core.motion_module import MotionModel
 
 from .. import checkpoint
 from ..base import MOTION_SIZES
-from ..config import AdaptConfig, EncoderSection, parse
+from ..config import AdaptConfig, EncoderSection
+from ..config_file import parse
 from ..eval.intervals import wilson
 from ..readers import build_encoder
 from ..samplers import unet_eps

@@ -1,0 +1,80 @@
+"""How a config file is read: YAML that may extend another file of its folder, and changes by `--set`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class ConfigError(ValueError):
+    """A run that cannot be: got, expected, what to do."""
+
+
+def extended(path: Path) -> dict[str, Any]:
+    """The values in `path`, on those of the file that it names by `extends: NAME`. Raises ConfigError."""
+    return _extended(path, path.parent, ())
+
+
+def _extended(path: Path, root: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    values = parse(path)
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values
+    source = (path.parent / str(parent)).resolve()
+    if source in seen or not source.is_relative_to(root.resolve()):
+        raise ConfigError(f"got extends: {parent} in {path}; expected another file of the same folder")
+    return deep_merge(_extended(source, root, (*seen, source)), values)
+
+
+def parse(path: Path) -> dict[str, Any]:
+    """A YAML file as a dict. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"got {path}; expected a readable text file ({error})") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"got {path}; expected valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"got {path}; expected keys and values, such as `stage: video`")
+    return values
+
+
+def deep_merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` on `base`; sections merge key by key, a section with another `kind` replaces the whole."""
+    out = dict(base)
+    for key, value in over.items():
+        mine = out.get(key)
+        if isinstance(mine, dict) and isinstance(value, dict):
+            same = value.get("kind", mine.get("kind")) == mine.get("kind")
+            value = deep_merge(mine, value) if same else value
+        out[key] = value
+    return out
+
+
+def apply_change(values: dict[str, Any], change: str) -> None:
+    """Set what `change` says, a.b=value with YAML for the value. Raises ConfigError."""
+    name, equals, text = change.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"got --set {change}; expected a.b=value")
+    *sections, last = name.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"got --set {change}; {section} is a value, not a section")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"got --set {change}; expected valid YAML after the equals sign: {error}") from None
+    values[last] = _number(value) if isinstance(value, str) else value
+
+
+def _number(text: str) -> str | float:
+    """YAML takes 1e-5 for a word; people mean the number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
