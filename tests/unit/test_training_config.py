@@ -55,9 +55,7 @@ def test_a_change_is_yaml_and_takes_numbers_as_people_write_them() -> None:
 
 
 def test_a_config_of_another_stage_is_refused() -> None:
-    with pytest.raises(
-        ConfigError, match="expected an existing file|for stage image; expected one for video"
-    ):
+    with pytest.raises(ConfigError, match="an existing file|for stage image; expected one for video"):
         read_config("video", SMALL)
 
 

@@ -24,11 +24,11 @@ from torch import Tensor
 from ..eval.intervals import bootstrap, centred_interval
 from ..eval.metrics import real_versus_real
 from ..samplers import Spacing
-from . import ink, judge, networks, pictures, world
+from . import ink, judge, pictures, world
 from .arms import Files, Sampler, Setting, build
 from .cells import Cell, fill, kept, load_cell
 from .export import restore_checkpoint
-from .gates import decode
+from .gates import clips_through
 from .measure import Measured, Space, real_clips
 from .results import Result, about, frechet_claims, result, rounded, row, shown, teacher_claims
 
@@ -114,10 +114,7 @@ def through_vae(checkpoint: Path, clips: int, net: judge.BodyNet) -> Measured:
 
     @torch.inference_mode()
     def draw(what: world.Clips) -> Tensor:
-        pixels = world.draw(what)
-        flat = (pixels.flatten(0, 1) * 2 - 1).split(64)
-        latents = torch.cat([networks.encode(vae, part) for part in flat]) * networks.LATENT_SCALE
-        return decode(vae, latents.unflatten(0, pixels.shape[:2]))
+        return clips_through(vae, world.draw(what))
 
     return real_clips(clips, FLOOR_SEED, net, draw)
 
