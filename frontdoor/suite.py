@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
@@ -16,6 +17,7 @@ from .processes import run
 
 HOST, FRONTEND = "ANIMATELCM_HOST", "ANIMATELCM_FRONTEND"
 NO_TESTS_RAN = 5  # exit status of pytest
+WORKERS = 4  # processes at the most: each takes half a GB
 # `python -m pytest` would put this repository first on sys.path, where its nodes/ hides ComfyUI's nodes.py.
 PYTEST = "import sys; sys.path[:1] = []; import pytest; sys.exit(pytest.main())"
 
@@ -52,8 +54,7 @@ class Part:
 def main(fast: bool, names: Sequence[str], pytest_arguments: Sequence[str]) -> int:
     """Run all parts; the exit status is 0 only if nothing failed and something passed. Raises Problem."""
     environment.ensure("run", "test")
-    quick = Part("unit", "tests/unit", options=("-m", "not slow"))
-    parts = [quick] if fast else _all_parts([hosts.find(name) for name in names])
+    parts = [_quick()] if fast else _all_parts([hosts.find(name) for name in names])
     results: list[tuple[str, Tally, float]] = []
     total = Tally()
     for part in parts:
@@ -69,6 +70,14 @@ def main(fast: bool, names: Sequence[str], pytest_arguments: Sequence[str]) -> i
         print(f"{name:24} {seconds:7.1f} s   {tally}")
     print(total, flush=True)
     return 0 if total.failed == 0 and total.passed > 0 else 1
+
+
+def _quick() -> Part:
+    """The unit tests without the slow ones, on a few processes that share the cores."""
+    cores = os.cpu_count() or 1
+    workers = min(cores, WORKERS)
+    env = {"OMP_NUM_THREADS": str(cores // workers)}
+    return Part("unit", "tests/unit", (), env, ("-m", "not slow", "-n", str(workers), "--dist", "loadfile"))
 
 
 def _all_parts(tested: Sequence[Host]) -> list[Part]:
