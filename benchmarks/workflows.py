@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -25,16 +24,10 @@ from typing import Any
 
 import machine
 import torch
+from t2v import ROOT, Clocks, Comfy, checkout, full_files, inprocess
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "tests" / "host"))  # not the repository: its nodes/ would hide ComfyUI's nodes.py
-
-from support import full_files, inprocess  # noqa: E402
-from support.inprocess import Comfy  # noqa: E402
-
-from frontdoor.hosts import checkout  # noqa: E402
-from tools import workflow_files  # noqa: E402
-from tools.workflow_files import WorkflowFile  # noqa: E402
+from tools import workflow_files
+from tools.workflow_files import WorkflowFile
 
 WORKFLOWS = tuple(
     WorkflowFile(f"AnimateLCM {name}")
@@ -78,18 +71,15 @@ class Graph:
         for name, value in given.items():
             if isinstance(value, list):
                 given[name] = self.results[value[0]][value[1]]
-        began = now()
-        result = self.comfy.run(node["class_type"], **given)
-        kind = node["class_type"]
+        kind, began = node["class_type"], now()
+        result = self.comfy.run(kind, **given)
         self.seconds[kind] = self.seconds.get(kind, 0.0) + now() - began
         return result
 
 
 def now() -> float:
-    """Seconds, once the card has finished."""
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter()
+    """Seconds by the wall's clock, once the card has finished."""
+    return Clocks().wall
 
 
 def prompt_of(file: WorkflowFile, size: int | None) -> dict[str, Any]:
