@@ -22,15 +22,18 @@ def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd
     `subprocess.run` kills the child a quarter of a second after Ctrl-C. A test run needs longer, to stop its
     servers.
     """
-    child = subprocess.Popen([str(part) for part in command], env={**os.environ, **(env or {})}, cwd=cwd)
+    child = None
     try:
+        with signals_held():  # else one could come before we have the process
+            child = subprocess.Popen(
+                [str(part) for part in command], env={**os.environ, **(env or {})}, cwd=cwd
+            )
         return child.wait()
-    except KeyboardInterrupt:
-        _let_end(child)  # the terminal sent Ctrl-C to the child as well
-        raise
-    except BaseException:
-        child.terminate() if os.name == "nt" else child.send_signal(signal.SIGINT)
-        _let_end(child)
+    except BaseException as error:
+        if child is not None:
+            if not isinstance(error, KeyboardInterrupt):  # the terminal sends Ctrl-C to the child as well
+                child.terminate() if os.name == "nt" else child.send_signal(signal.SIGINT)
+            _let_end(child)
         raise
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from frontdoor import commands, demo, environment, hosts, server, stamps, suite
+from frontdoor import commands, demo, environment, hosts, processes, server, stamps, suite
 from frontdoor.paths import ROOT
 from frontdoor.problem import Problem
 from frontdoor.suite import Part, Tally
@@ -158,32 +158,43 @@ def test_a_copy_of_the_pack_has_what_the_host_needs(tmp_path):
     assert not list((tmp_path / "pack").rglob("__pycache__"))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a signal that a process sends itself ends it at once there")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_while_the_server_starts_leaves_none(tmp_path, monkeypatch, number):
-    """The signal comes when the process is there but nobody has it yet."""
-    host = hosts.Host("0.0.0", tmp_path, None)
-    (tmp_path / "comfy").mkdir()
-    (tmp_path / "comfy" / "cli_args.py").touch()
-    (tmp_path / "main.py").write_text("import time\ntime.sleep(60)\n")
-    started: list[subprocess.Popen] = []
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM])
+def started(request, monkeypatch):
+    """Processes that were started, each with a signal that comes when it is there but nobody has it yet."""
+    if os.name == "nt":
+        pytest.skip("a signal that a process sends itself ends it at once there")
+    children: list[subprocess.Popen] = []
 
     def interrupted(*arguments, real=subprocess.Popen, **options):
-        started.append(real(*arguments, **options))
-        signal.raise_signal(number)
-        return started[0]
+        children.append(real(*arguments, **options))
+        signal.raise_signal(request.param)
+        return children[0]
 
     def end(number, _frame):
         raise SystemExit(128 + number)
 
-    monkeypatch.setattr(server.subprocess, "Popen", interrupted)
-    before = signal.signal(number, end)
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    before = signal.signal(request.param, end)
     try:
-        with pytest.raises(SystemExit), server.Server(host, tmp_path, python=Path(sys.executable)):
-            pytest.fail("the server was entered")
-        assert signal.getsignal(number) is end
+        yield children
+        assert signal.getsignal(request.param) is end
     finally:
-        signal.signal(number, before)
+        signal.signal(request.param, before)
+
+
+def test_an_interrupt_while_the_server_starts_leaves_none(tmp_path, started):
+    host = hosts.Host("0.0.0", tmp_path, None)
+    (tmp_path / "comfy").mkdir()
+    (tmp_path / "comfy" / "cli_args.py").touch()
+    (tmp_path / "main.py").write_text("import time\ntime.sleep(60)\n")
+    with pytest.raises(SystemExit), server.Server(host, tmp_path, python=Path(sys.executable)):
+        pytest.fail("the server was entered")
+    assert started[0].poll() is not None
+
+
+def test_an_interrupt_while_a_command_starts_leaves_none(started):
+    with pytest.raises(SystemExit):
+        processes.run([sys.executable, "-c", "import time; time.sleep(60)"])
     assert started[0].poll() is not None
 
 
