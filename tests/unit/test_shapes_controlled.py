@@ -11,7 +11,7 @@ from tests.support.small_run import CHECKPOINT, DEMO, write_adapter
 from training.adapters import Control, load_adapter
 from training.config import HintConfig
 from training.shapes import controlled, judge
-from training.shapes.controlled import Asked, Model, asked, followed
+from training.shapes.controlled import Asked, Model, asked, followed, levels
 
 HINT = HintConfig(low=0.2, high=0.4, sigma=0.5)
 
@@ -63,7 +63,7 @@ def test_hints_are_edges_that_move_with_the_creature(given: Asked) -> None:
 def test_a_control_leads_the_model(given: Asked, tmp_path: Path) -> None:
     files = DEMO / "shapes_lcm_lora.safetensors", DEMO / "shapes_lcm_motion.safetensors"
     model = Model.load(CHECKPOINT, *files)
-    few = Asked(given.captions[:1], given.pixels[:1], given.hints[:1], given.labels[:1])
+    few = given.first(1)
     free = model.sample(few, None)
     assert free.shape == few.pixels.shape
     assert torch.equal(model.sample(few, None), free)
@@ -73,3 +73,14 @@ def test_a_control_leads_the_model(given: Asked, tmp_path: Path) -> None:
     assert (led - free).abs().max() > 0.05
     other = Asked(few.captions, few.pixels, given.hints[1:2], few.labels)
     assert (model.sample(other, control) - led).abs().max() > 0.01
+
+
+def test_one_step_comes_nearer_the_less_noise_there_is(given: Asked, net: judge.BodyNet) -> None:
+    files = DEMO / "shapes_lcm_lora.safetensors", DEMO / "shapes_lcm_motion.safetensors"
+    model = Model.load(CHECKPOINT, *files)
+    network = load_adapter(DEMO / "shapes_t2i_adapter.safetensors", "t2i_adapter", model.base.unet)
+    rows = levels(model, given.first(2), Control("t2i_adapter", network, model.base.unet), net)
+    assert [row["t"] for row in rows] == [999, 749, 499, 249]
+    assert rows[-1]["overlap"] > max(0.7, rows[0]["overlap"])
+    assert rows[-1]["distance"] < 0.3 * rows[0]["distance"]
+    assert abs(rows[-1]["spread"] - 1) < 0.1

@@ -6,7 +6,8 @@
 Four steps, no guidance, 200 clips whose hints no training step saw: edges of clips drawn anew, with their
 captions. Writes docs/results/shapes/control.json and control_clips.png. Rows: vae (the clips of the hints,
 encoded and decoded: no model can do better), text_to_video (the same captions and noise without hints), and
-for each adapter `before` (as it was made for the image model) and `after` (with the LoRA merged).
+for each adapter `before` (as it was made for the image model) and `after` (with the LoRA merged). `levels`
+tells where an adapter goes wrong: what one step makes of the true clips at each noise level.
 
 overlap           of the creature with the hinted one, intersection over union, mean over frames
 flicker_colour    change of the creature's mean RGB from frame to frame, mean absolute
@@ -29,6 +30,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from animatelcm_core.consistency import add_noise, x0_from_eps
 from animatelcm_core.formats import AdapterKind, build_motion_model
 from animatelcm_core.schedule import SCHEDULES
 
@@ -48,7 +50,9 @@ from .results import about, shown
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "training" / "configs" / "shapes_control.yaml"
+SCHEDULE = SCHEDULES["text to video"]
 STEPS, SEED, BATCH, SHOWN = 4, 50_000, 20, 8
+LEVEL_CLIPS = 60
 MEASURED = ("overlap", "flicker_colour", "flicker_outline")
 
 
@@ -60,6 +64,9 @@ class Asked:
     pixels: Tensor
     hints: Tensor
     labels: Tensor
+
+    def first(self, n: int) -> Asked:
+        return Asked(self.captions[:n], self.pixels[:n], self.hints[:n], self.labels[:n])
 
 
 def asked(n: int, hint: HintConfig, seed: int = SEED) -> Asked:
@@ -96,10 +103,26 @@ class Model:
             noise = torch.randn(shape, generator=step_generator(SEED + 1, start))
             fresh, hints = step_generator(SEED + 2, start), given.hints[start : start + BATCH]
             with self.led(control, hints.flatten(0, 1)) as eps:
-                schedule = SCHEDULES["text to video"]
-                latents = lcm(eps, noise, self.base.encode_text(captions), schedule, STEPS, fresh)
+                latents = lcm(eps, noise, self.base.encode_text(captions), SCHEDULE, STEPS, fresh)
             parts.append(self.base.decode(latents.flatten(0, 1)).unflatten(0, shape[:2]))
         return torch.cat(parts)
+
+    @torch.inference_mode()
+    def denoised(self, given: Asked, control: Control, t: int) -> tuple[Tensor, Tensor]:
+        """The clips of the hints in latents (n, f, 4, 8, 8), and what one step makes of them at t."""
+        true, found = [], []
+        for start in range(0, len(given.captions), BATCH):
+            part = slice(start, start + BATCH)
+            pixels = given.pixels[part]
+            x0 = self.base.encode_pixels(pixels.flatten(0, 1) * 2 - 1).unflatten(0, pixels.shape[:2])
+            noise = torch.randn(x0.shape, generator=step_generator(SEED + 3, start))
+            alpha_bar = SCHEDULE.alpha_bar()[t].expand(len(x0))
+            x = add_noise(x0, noise, alpha_bar)
+            with self.led(control, given.hints[part].flatten(0, 1)) as eps:
+                predicted = eps(x, t, self.base.encode_text(given.captions[part]))
+            true.append(x0)
+            found.append(x0_from_eps(x, predicted, alpha_bar))
+        return torch.cat(true), torch.cat(found)
 
     @contextmanager
     def led(self, control: Control | None, hints: Tensor) -> Iterator[Any]:
@@ -174,6 +197,22 @@ def followed(clips: Tensor, given: Asked, net: judge.BodyNet) -> Followed:
     )
 
 
+def levels(model: Model, given: Asked, control: Control, net: judge.BodyNet) -> list[dict[str, Any]]:
+    """What one step makes of noisy clips at each of the four noise levels, most noise first.
+
+    overlap as above; distance from the true latents, mean absolute; spread: standard deviation over theirs.
+    """
+    rows = []
+    for t in SCHEDULE.timesteps(STEPS).tolist():
+        x0, found = model.denoised(given, control, t)
+        clips = model.base.decode(found.flatten(0, 1)).unflatten(0, found.shape[:2])
+        overlap = followed(clips, given, net).overlap.mean()
+        distance, spread = (found - x0).abs().mean(), found.std() / x0.std()
+        named = {"overlap": overlap, "distance": distance, "spread": spread}
+        rows.append({"t": t, **{key: round(float(value), 4) for key, value in named.items()}})
+    return rows
+
+
 def sheet(rows: list[Tensor], path: Path) -> None:
     """rows: a clip (f, 3, 64, 64) each; every second frame."""
     pictures.save_smooth(torch.cat([pictures.strip(clip[::2]) for clip in rows], dim=1), path)
@@ -206,14 +245,16 @@ def main() -> None:
     for i, hints in enumerate(given.hints[:SHOWN]):
         strips[i] += [hints, free[i]]
     print(rows[-1], flush=True)
-    changes = {}
+    changes, by_level, few = {}, {}, given.first(LEVEL_CLIPS)
     for kind, before, after in options.pair:
         found = []
         for when, path in (("before", before), ("after", after)):
             network = load_adapter(Path(path), cast(AdapterKind, kind), model.base.unet)
-            clips = model.sample(given, Control(cast(AdapterKind, kind), network, model.base.unet))
+            control = Control(cast(AdapterKind, kind), network, model.base.unet)
+            clips = model.sample(given, control)
             found.append(followed(clips, given, net))
             rows.append(found[-1].row(f"{kind}_{when}"))
+            by_level[f"{kind}_{when}"] = levels(model, few, control, net)
             print(rows[-1], flush=True)
             for i, clip in enumerate(clips[:SHOWN]):
                 strips[i].append(clip)
@@ -222,6 +263,7 @@ def main() -> None:
     command = f"python -m training.shapes.controlled --lora {shown(options.lora)} --motion "
     command += f"{shown(options.motion)} {pairs} --clips {options.clips}"
     content = {**about(command), "clips": options.clips, "steps": STEPS, "rows": rows, "change": changes}
+    content["levels"] = by_level
     options.to.mkdir(parents=True, exist_ok=True)
     (options.to / "control.json").write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
     sheet([clip for group in strips for clip in group], options.to / "control_clips.png")
