@@ -36,6 +36,7 @@ LORA, MOTION = DEMO / "shapes_lcm_lora.safetensors", DEMO / "shapes_lcm_motion.s
 KINDS = ("t2i_adapter", "controlnet")
 READINGS = ("latents", "pixels", "first_frame")
 READING_STEPS = 500
+LORA_STEPS = {"t2i_adapter": 1000, "controlnet": 650}
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ class StageThree:
         pairs: list[str] = []
         for kind in KINDS:
             before = self.out / kind / "export" / f"shapes_{kind}.safetensors"
-            changes = [f"adapt.kind={kind}_lora", f"adapt.adapter={before}"]
+            steps = self.scale.steps or LORA_STEPS[kind]
+            changes = [f"adapt.kind={kind}_lora", f"adapt.adapter={before}", f"steps={steps}"]
             self.trained("shapes_control", f"{kind}_lora", "clips", changes)
             after = self.out / f"{kind}_lora" / "export" / "shapes_control.safetensors"
             pairs += ["--pair", kind, str(before), str(after)]
