@@ -26,6 +26,12 @@ def given() -> Asked:
     return asked(6, HINT)
 
 
+@pytest.fixture(scope="module")
+def model() -> Model:
+    files = DEMO / "shapes_lcm_lora.safetensors", DEMO / "shapes_lcm_motion.safetensors"
+    return Model.load(CHECKPOINT, *files)
+
+
 def test_the_hinted_clip_itself_follows_its_hints(given: Asked, net: judge.BodyNet) -> None:
     found = followed(given.pixels, given, net)
     assert torch.equal(found.overlap, torch.ones(6))
@@ -60,9 +66,7 @@ def test_hints_are_edges_that_move_with_the_creature(given: Asked) -> None:
     assert (on * near).sum() > 0.97 * on.sum() > 0
 
 
-def test_a_control_leads_the_model(given: Asked, tmp_path: Path) -> None:
-    files = DEMO / "shapes_lcm_lora.safetensors", DEMO / "shapes_lcm_motion.safetensors"
-    model = Model.load(CHECKPOINT, *files)
+def test_a_control_leads_the_model(model: Model, given: Asked, tmp_path: Path) -> None:
     few = given.first(1)
     free = model.sample(few, None)
     assert free.shape == few.pixels.shape
@@ -75,11 +79,12 @@ def test_a_control_leads_the_model(given: Asked, tmp_path: Path) -> None:
     assert (model.sample(other, control) - led).abs().max() > 0.01
 
 
-def test_one_step_comes_nearer_the_less_noise_there_is(given: Asked, net: judge.BodyNet) -> None:
-    files = DEMO / "shapes_lcm_lora.safetensors", DEMO / "shapes_lcm_motion.safetensors"
-    model = Model.load(CHECKPOINT, *files)
+def test_one_step_comes_nearer_the_less_noise_there_is(
+    model: Model, given: Asked, net: judge.BodyNet
+) -> None:
     network = load_adapter(DEMO / "shapes_t2i_adapter.safetensors", "t2i_adapter", model.base.unet)
-    rows = levels(model, given.first(2), Control("t2i_adapter", network, model.base.unet), net)
+    few, control = given.first(2), Control("t2i_adapter", network, model.base.unet)
+    rows = levels(model, few, model.encoded(few), control, net)
     assert [row["t"] for row in rows] == [999, 749, 499, 249]
     assert rows[-1]["overlap"] > max(0.7, rows[0]["overlap"])
     assert rows[-1]["distance"] < 0.3 * rows[0]["distance"]

@@ -108,21 +108,25 @@ class Model:
         return torch.cat(parts)
 
     @torch.inference_mode()
-    def denoised(self, given: Asked, control: Control, t: int) -> tuple[Tensor, Tensor]:
-        """The clips of the hints in latents (n, f, 4, 8, 8), and what one step makes of them at t."""
-        true, found = [], []
+    def encoded(self, given: Asked) -> Tensor:
+        """The clips of the hints in latents (n, f, 4, 8, 8)."""
+        pixels = given.pixels
+        return self.base.encode_pixels(pixels.flatten(0, 1) * 2 - 1).unflatten(0, pixels.shape[:2])
+
+    @torch.inference_mode()
+    def denoised(self, given: Asked, latents: Tensor, control: Control, t: int) -> Tensor:
+        """What one step makes at t of the clips in latents (n, f, 4, 8, 8), with noise, under their hints."""
+        parts = []
         for start in range(0, len(given.captions), BATCH):
             part = slice(start, start + BATCH)
-            pixels = given.pixels[part]
-            x0 = self.base.encode_pixels(pixels.flatten(0, 1) * 2 - 1).unflatten(0, pixels.shape[:2])
+            x0 = latents[part]
             noise = torch.randn(x0.shape, generator=step_generator(SEED + 3, start))
             alpha_bar = SCHEDULE.alpha_bar()[t].expand(len(x0))
             x = add_noise(x0, noise, alpha_bar)
             with self.led(control, given.hints[part].flatten(0, 1)) as eps:
                 predicted = eps(x, t, self.base.encode_text(given.captions[part]))
-            true.append(x0)
-            found.append(x0_from_eps(x, predicted, alpha_bar))
-        return torch.cat(true), torch.cat(found)
+            parts.append(x0_from_eps(x, predicted, alpha_bar))
+        return torch.cat(parts)
 
     @contextmanager
     def led(self, control: Control | None, hints: Tensor) -> Iterator[Any]:
@@ -197,17 +201,20 @@ def followed(clips: Tensor, given: Asked, net: judge.BodyNet) -> Followed:
     )
 
 
-def levels(model: Model, given: Asked, control: Control, net: judge.BodyNet) -> list[dict[str, Any]]:
+def levels(
+    model: Model, given: Asked, latents: Tensor, control: Control, net: judge.BodyNet
+) -> list[dict[str, Any]]:
     """What one step makes of noisy clips at each of the four noise levels, most noise first.
 
+    latents: the clips of `given`, (n, f, 4, 8, 8).
     overlap as above; distance from the true latents, mean absolute; spread: standard deviation over theirs.
     """
     rows = []
     for t in SCHEDULE.timesteps(STEPS).tolist():
-        x0, found = model.denoised(given, control, t)
+        found = model.denoised(given, latents, control, t)
         clips = model.base.decode(found.flatten(0, 1)).unflatten(0, found.shape[:2])
         overlap = followed(clips, given, net).overlap.mean()
-        distance, spread = (found - x0).abs().mean(), found.std() / x0.std()
+        distance, spread = (found - latents).abs().mean(), found.std() / latents.std()
         named = {"overlap": overlap, "distance": distance, "spread": spread}
         rows.append({"t": t, **{key: round(float(value), 4) for key, value in named.items()}})
     return rows
@@ -246,6 +253,7 @@ def main() -> None:
         strips[i] += [hints, free[i]]
     print(rows[-1], flush=True)
     changes, by_level, few = {}, {}, given.first(LEVEL_CLIPS)
+    latents = model.encoded(few)
     for kind, before, after in options.pair:
         found = []
         for when, path in (("before", before), ("after", after)):
@@ -254,7 +262,7 @@ def main() -> None:
             clips = model.sample(given, control)
             found.append(followed(clips, given, net))
             rows.append(found[-1].row(f"{kind}_{when}"))
-            by_level[f"{kind}_{when}"] = levels(model, few, control, net)
+            by_level[f"{kind}_{when}"] = levels(model, few, latents, control, net)
             print(rows[-1], flush=True)
             for i, clip in enumerate(clips[:SHOWN]):
                 strips[i].append(clip)
