@@ -37,6 +37,7 @@ def test_the_hinted_clip_itself_follows_its_hints(given: Asked, net: judge.BodyN
     assert torch.equal(found.overlap, torch.ones(6))
     assert found.flicker_outline.max() == 0
     assert found.flicker_colour.max() < 0.01
+    assert found.flicker_water.max() < 0.002
     assert found.colour.all()
     assert found.body.float().mean() > 0.8
 
@@ -50,7 +51,9 @@ def test_what_strays_and_flickers_is_seen(given: Asked, net: judge.BodyNet) -> N
     assert (followed(shaken, given, net).flicker_outline > 0.05).all()
     bright = given.pixels.clone()
     bright[:, ::2] *= 0.8
-    assert (followed(bright, given, net).flicker_colour > true.flicker_colour + 0.05).all()
+    found = followed(bright, given, net)
+    assert (found.flicker_colour > true.flicker_colour + 0.05).all()
+    assert (found.flicker_water > true.flicker_water + 0.02).all()
     change = moved.change_from(true)
     assert change["overlap_interval95"][0] < change["overlap"] < change["overlap_interval95"][1] < -0.2
     assert true.change_from(true)["overlap"] == 0

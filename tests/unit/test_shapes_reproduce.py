@@ -47,7 +47,7 @@ def test_stage_three_runs_whole_and_is_passed_over_when_done(tmp_path: Path) -> 
     assert first.returncode == 0, first.stdout + first.stderr
     assert {p.name for p in (tmp_path / "to").iterdir()} == {
         *("i2v.json", "i2v.png", "i2v_clips.png"),
-        *("control.json", "control_clips.png"),
+        *("control.json", "control.png", "control_clips.png"),
     }
     rows = {
         name: [row["row"] for row in json.loads((tmp_path / "to" / f"{name}.json").read_text())["rows"]]

@@ -4,15 +4,17 @@
         --pair t2i_adapter BEFORE AFTER --pair controlnet BEFORE AFTER
 
 Four steps, no guidance, 200 clips whose hints no training step saw: edges of clips drawn anew, with their
-captions. Writes docs/results/shapes/control.json and control_clips.png. Rows: vae (the clips of the hints,
-encoded and decoded: no model can do better), text_to_video (the same captions and noise without hints), and
-for each adapter `before` (as it was made for the image model) and `after` (with the LoRA merged). `levels`
-tells where an adapter goes wrong: what one step makes of the true clips at each noise level.
+captions. Writes docs/results/shapes/control.json, control.png and control_clips.png. Rows: vae (the clips of
+the hints, encoded and decoded: no model can do better), text_to_video (the same captions and noise without
+hints), and for each adapter `before` (as it was made for the image model) and `after` (with the LoRA merged).
+`levels` tells where an adapter goes wrong: what one step makes of the true clips at each noise level.
 
 overlap           of the creature with the hinted one, intersection over union, mean over frames
 flicker_colour    change of the creature's mean RGB from frame to frame, mean absolute
 flicker_outline   change of the creature's outline from frame to frame beyond that of the hinted one: share of
                   its area that comes or goes otherwise
+flicker_water     change of the mean RGB of what neither creature covers from frame to frame, mean absolute;
+                  the hinted clips have next to none, and an eye sees this flicker first
 colour, body      shares that are right
 """
 
@@ -53,7 +55,7 @@ CONFIG = ROOT / "training" / "configs" / "shapes_control.yaml"
 SCHEDULE = SCHEDULES["text to video"]
 STEPS, SEED, BATCH, SHOWN = 4, 50_000, 20, 8
 LEVEL_CLIPS = 60
-MEASURED = ("overlap", "flicker_colour", "flicker_outline")
+MEASURED = ("overlap", "flicker_colour", "flicker_outline", "flicker_water")
 
 
 @dataclass
@@ -151,6 +153,7 @@ class Followed:
     overlap: Tensor
     flicker_colour: Tensor
     flicker_outline: Tensor
+    flicker_water: Tensor
     colour: Tensor
     body: Tensor
 
@@ -182,20 +185,25 @@ def interval(values: Tensor) -> list[float]:
     return [round(end, 4) for end in centred_interval(draws, point)]
 
 
+def flicker(clips: Tensor, weight: Tensor) -> Tensor:
+    """Mean absolute change of the mean RGB from frame to frame, (n,). weight: (n, f, 64, 64)."""
+    rgb = (clips * weight[:, :, None]).sum((3, 4)) / weight.sum((2, 3))[..., None].clamp_min(1e-6)
+    return rgb.diff(dim=1).abs().mean((1, 2))
+
+
 @torch.inference_mode()
 def followed(clips: Tensor, given: Asked, net: judge.BodyNet) -> Followed:
     """clips: (n, f, 3, 64, 64) in 0..1 that should go as `given` does."""
     mask, chroma = judge.colourfulness(clips)
     hinted = judge.colourfulness(given.pixels)[0]
-    both, either = (mask * hinted).sum((2, 3)), torch.maximum(mask, hinted).sum((2, 3))
-    weight = mask * chroma
-    rgb = (clips * weight[:, :, None]).sum((3, 4)) / weight.sum((2, 3))[..., None].clamp_min(1e-6)
+    both, either = mask * hinted, torch.maximum(mask, hinted)
     otherwise = (mask.diff(dim=1) - hinted.diff(dim=1)).abs().sum((2, 3)) / hinted[:, 1:].sum((2, 3))
     right = judge.read(clips, net).right(given.labels)
     return Followed(
-        overlap=(both / either.clamp_min(1)).mean(1),
-        flicker_colour=rgb.diff(dim=1).abs().mean((1, 2)),
+        overlap=(both.sum((2, 3)) / either.sum((2, 3)).clamp_min(1)).mean(1),
+        flicker_colour=flicker(clips, mask * chroma),
         flicker_outline=otherwise.mean(1),
+        flicker_water=flicker(clips, 1 - either),
         colour=right["colour"].float(),
         body=right["shape"].float(),
     )
@@ -218,6 +226,23 @@ def levels(
         named = {"overlap": overlap, "distance": distance, "spread": spread}
         rows.append({"t": t, **{key: round(float(value), 4) for key, value in named.items()}})
     return rows
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Every adapter before and after, with 95 % intervals; dashed: without hints, dotted: the VAE alone."""
+    vae, free, *led = rows
+    figure, axes = pictures.canvas(len(MEASURED), (13, 3.5))
+    names = ["\n".join(row["row"].rsplit("_", 1)) for row in led]
+    for axis, key in zip(axes, MEASURED, strict=True):
+        for place, row in enumerate(led):
+            (low, high), of = row[f"{key}_interval95"], row[key]
+            look = {"color": f"C{place // 2}", "alpha": 0.5 + place % 2 / 2}
+            axis.bar(place, of, yerr=[[of - low], [high - of]], capsize=4, **look)
+        axis.axhline(free[key], color="gray", linestyle="dashed")
+        axis.axhline(vae[key], color="gray", linestyle="dotted")
+        axis.set_xticks(range(len(led)), names, fontsize=7)
+        axis.set_title(key.replace("_", " of "))
+    figure.savefig(path, dpi=110)
 
 
 def sheet(rows: list[Tensor], path: Path) -> None:
@@ -274,6 +299,7 @@ def main() -> None:
     content["levels"] = by_level
     options.to.mkdir(parents=True, exist_ok=True)
     (options.to / "control.json").write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
+    plot(rows, options.to / "control.png")
     sheet([clip for group in strips for clip in group], options.to / "control_clips.png")
 
 

@@ -33,10 +33,9 @@ from .data import make_caches, make_clean
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "demo"
 LORA, MOTION = DEMO / "shapes_lcm_lora.safetensors", DEMO / "shapes_lcm_motion.safetensors"
-KINDS = ("t2i_adapter", "controlnet")
 READINGS = ("latents", "pixels", "first_frame")
 READING_STEPS = 500
-LORA_STEPS = {"t2i_adapter": 1000, "controlnet": 650}
+LORAS = {"t2i_adapter": "shapes_control", "controlnet": "shapes_controlnet_lora"}  # their configs
 
 
 @dataclass(frozen=True)
@@ -95,17 +94,15 @@ class StageThree:
         self.run("image_to_video", *files, *(["--compare", *compare] if compare else []))
 
     def adapters(self) -> None:
-        for kind in KINDS:
+        for kind in LORAS:
             self.trained(f"shapes_{kind}", kind, "images", [])
 
     def control(self) -> None:
         pairs: list[str] = []
-        for kind in KINDS:
+        for kind, name in LORAS.items():
             before = self.out / kind / "export" / f"shapes_{kind}.safetensors"
-            steps = self.scale.steps or LORA_STEPS[kind]
-            changes = [f"adapt.kind={kind}_lora", f"adapt.adapter={before}", f"steps={steps}"]
-            self.trained("shapes_control", f"{kind}_lora", "clips", changes)
-            after = self.out / f"{kind}_lora" / "export" / "shapes_control.safetensors"
+            self.trained(name, f"{kind}_lora", "clips", [f"adapt.adapter={before}"])
+            after = self.out / f"{kind}_lora" / "export" / f"{name}.safetensors"
             pairs += ["--pair", kind, str(before), str(after)]
         self.run("controlled", "--lora", str(LORA), "--motion", str(MOTION), *pairs)
 
