@@ -187,8 +187,7 @@ def interval(values: Tensor) -> list[float]:
 
 def flicker(clips: Tensor, weight: Tensor) -> Tensor:
     """Mean absolute change of the mean RGB from frame to frame, (n,). weight: (n, f, 64, 64)."""
-    rgb = (clips * weight[:, :, None]).sum((3, 4)) / weight.sum((2, 3))[..., None].clamp_min(1e-6)
-    return rgb.diff(dim=1).abs().mean((1, 2))
+    return judge.mean_rgb(clips, weight).diff(dim=1).abs().mean((1, 2))
 
 
 @torch.inference_mode()

@@ -86,6 +86,11 @@ def hue(rgb: Tensor) -> Tensor:
     return torch.atan2(3**0.5 * (g - b), 2 * r - g - b)
 
 
+def mean_rgb(clips: Tensor, weight: Tensor) -> Tensor:
+    """Mean colour of each frame, (n, f, 3). clips: (n, f, 3, h, w); weight: (n, f, h, w), not negative."""
+    return (clips * weight[:, :, None]).sum((3, 4)) / weight.sum((2, 3))[..., None].clamp_min(1e-6)
+
+
 def read_colour_and_motion(clips: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """(n, f, 3, h, w) in 0..1 -> colour, motion, centre, velocity, rgb as in Reading."""
     n, f, _, h, w = clips.shape

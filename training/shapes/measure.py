@@ -61,8 +61,7 @@ def colour_probabilities(clips: Tensor) -> Tensor:
     between two colours is one half each. All zero for a frame that shows no creature.
     """
     mask, chroma = judge.colourfulness(clips)
-    weight = mask * chroma
-    rgb = (clips * weight[:, :, None]).sum((3, 4)) / weight.sum((2, 3))[..., None].clamp_min(1e-6)
+    rgb = judge.mean_rgb(clips, mask * chroma)
     palette = judge.hue(torch.tensor(list(world.COLOURS.values())))
     apart = torch.angle(torch.exp(1j * (judge.hue(rgb)[..., None] - palette)))
     there = mask.sum((2, 3)) >= judge.SMALLEST
