@@ -50,9 +50,12 @@ class Files:
         return load_lora(unet, self.config.base.lora)
 
     def adapter(self, unet: UNet2DConditionModel) -> nn.Module:
-        """The one to be adapted, or a new one."""
+        """The one to be adapted or trained further, or a new one."""
         if isinstance(self.config, AdapterConfig):
-            return new_adapter(self.config, unet)
+            section = self.config.adapter
+            if section.start is None:
+                return new_adapter(self.config, unet)
+            return load_adapter(section.start, section.kind, unet)
         assert isinstance(self.config, AdaptConfig)
         assert isinstance(self.config.adapt, ControlSection)
         return load_adapter(self.config.adapt.adapter, self.config.adapt.network, unet)

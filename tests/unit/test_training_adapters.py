@@ -216,6 +216,20 @@ def test_an_adapter_from_nothing(kind: str, folder: Path, tmp_path: Path) -> Non
     assert all(torch.equal(p, again.params[name]) for name, p in whole.params.items())
 
 
+def test_an_adapter_is_trained_further(folder: Path, adapters: dict[str, Path], tmp_path: Path) -> None:
+    """From its own weights, and only from a file of its kind."""
+    section = {"kind": "t2i_adapter", "start": adapters["t2i_adapter"], "hint": HINT}
+    config = config_of("adapter", folder, out=tmp_path, steps=1, adapter=section, optim={"rate": 1e-6})
+    stage = train(config).stage
+    assert isinstance(stage, AdapterStage)
+    began = load_adapter(adapters["t2i_adapter"], "t2i_adapter", stage.base.unet).state_dict()
+    for name, value in stage.network.control.network.state_dict().items():  # type: ignore[union-attr]
+        torch.testing.assert_close(value, began[name], rtol=0, atol=2e-6)
+    section["start"] = adapters["controlnet"]
+    with pytest.raises(ConfigError, match="expected a T2I-Adapter"):
+        train(config_of("adapter", folder, out=tmp_path / "other", steps=1, adapter=section))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cut_run_goes_on(kind: str, folder: Path, adapters: dict[str, Path], tmp_path: Path) -> None:
