@@ -35,14 +35,18 @@ DEMO = ROOT / "demo"
 LORA, MOTION = DEMO / "shapes_lcm_lora.safetensors", DEMO / "shapes_lcm_motion.safetensors"
 READINGS = ("latents", "pixels", "first_frame")
 READING_STEPS = 500
-LORAS = {"t2i_adapter": "shapes_control", "controlnet": "shapes_controlnet_lora"}  # their configs
+# kind: the config and run of the finished adapter, and the config of its LoRA
+ADAPTERS = {
+    "t2i_adapter": ("t2i_adapter_more", "shapes_control"),
+    "controlnet": ("controlnet", "shapes_controlnet_lora"),
+}
 
 
 @dataclass(frozen=True)
 class Scale:
     """How much of everything; no steps: as many as the configs say."""
 
-    images: int = 24000
+    images: int = 72000
     videos: int = 2000
     steps: int | None = None
     clips: int = 200
@@ -89,22 +93,27 @@ class StageThree:
             "--vae",
             str(self.vae_file),
             "--image-motion",
-            str(self.out / "encoder" / "export" / "shapes_i2v.safetensors"),
+            str(self.exported("encoder", "shapes_i2v")),
         ]
         self.run("image_to_video", *files, *(["--compare", *compare] if compare else []))
 
     def adapters(self) -> None:
-        for kind in LORAS:
+        for kind in ADAPTERS:
             self.trained(f"shapes_{kind}", kind, "images", [])
+        start = f"adapter.start={self.exported('t2i_adapter', 'shapes_t2i_adapter')}"
+        self.trained("shapes_t2i_adapter_more", "t2i_adapter_more", "images", [start])
 
     def control(self) -> None:
         pairs: list[str] = []
-        for kind, name in LORAS.items():
-            before = self.out / kind / "export" / f"shapes_{kind}.safetensors"
+        for kind, (run, name) in ADAPTERS.items():
+            before = self.exported(run, f"shapes_{run}")
             self.trained(name, f"{kind}_lora", "clips", [f"adapt.adapter={before}"])
-            after = self.out / f"{kind}_lora" / "export" / f"{name}.safetensors"
+            after = self.exported(f"{kind}_lora", name)
             pairs += ["--pair", kind, str(before), str(after)]
         self.run("controlled", "--lora", str(LORA), "--motion", str(MOTION), *pairs)
+
+    def exported(self, folder: str, name: str) -> Path:
+        return self.out / folder / "export" / f"{name}.safetensors"
 
     def trained(self, name: str, folder: str, data: str, changes: list[str]) -> None:
         """Train the run in `folder` to its end, unless it is there already."""
