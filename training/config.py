@@ -247,9 +247,9 @@ class AdaptConfig(RunConfig):
 class AdapterSection(Section):
     """An adapter from nothing, or from `start`: a file of the same kind, to train further.
 
-    hint_channels: of a new T2I-Adapter, 1 for edges and sketches. drop: share of captions that are left out, so
-    that hints are read for themselves. snr: limits of the weight of an error in x_0; with 0 and infinity all
-    levels of the noise's error count the same.
+    hint_channels: of a new T2I-Adapter, 1 for edges and sketches. drop: share of captions that are left out,
+    so that hints are read for themselves. snr: limits of the weight of an error in x_0; with 0 and infinity
+    all levels of the noise's error count the same.
     """
 
     kind: Literal["controlnet", "t2i_adapter"]
