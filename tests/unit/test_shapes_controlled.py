@@ -82,12 +82,10 @@ def test_a_control_leads_the_model(model: Model, given: Asked, tmp_path: Path) -
     assert (model.sample(other, control) - led).abs().max() > 0.01
 
 
-def test_one_step_comes_nearer_the_less_noise_there_is(
-    model: Model, given: Asked, net: judge.BodyNet
-) -> None:
+def test_one_step_comes_nearer_the_less_noise_there_is(model: Model, given: Asked) -> None:
     network = load_adapter(DEMO / "shapes_t2i_adapter.safetensors", "t2i_adapter", model.base.unet)
     few, control = given.first(2), Control("t2i_adapter", network, model.base.unet)
-    rows = levels(model, few, model.encoded(few), control, net)
+    rows = levels(model, few, model.encoded(few), control)
     assert [row["t"] for row in rows] == [999, 749, 499, 249]
     assert rows[-1]["overlap"] > max(0.7, rows[0]["overlap"])
     assert rows[-1]["distance"] < 0.3 * rows[0]["distance"]

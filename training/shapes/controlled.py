@@ -185,6 +185,12 @@ def interval(values: Tensor) -> list[float]:
     return [round(end, 4) for end in centred_interval(draws, point)]
 
 
+def overlap(mask: Tensor, hinted: Tensor) -> Tensor:
+    """Intersection over union of soft masks (n, f, 64, 64), mean over frames, (n,)."""
+    both, either = mask * hinted, torch.maximum(mask, hinted)
+    return (both.sum((2, 3)) / either.sum((2, 3)).clamp_min(1)).mean(1)
+
+
 def flicker(clips: Tensor, weight: Tensor) -> Tensor:
     """Mean absolute change of the mean RGB from frame to frame, (n,). weight: (n, f, 64, 64)."""
     return judge.mean_rgb(clips, weight).diff(dim=1).abs().mean((1, 2))
@@ -195,34 +201,31 @@ def followed(clips: Tensor, given: Asked, net: judge.BodyNet) -> Followed:
     """clips: (n, f, 3, 64, 64) in 0..1 that should go as `given` does."""
     mask, chroma = judge.colourfulness(clips)
     hinted = judge.colourfulness(given.pixels)[0]
-    both, either = mask * hinted, torch.maximum(mask, hinted)
     otherwise = (mask.diff(dim=1) - hinted.diff(dim=1)).abs().sum((2, 3)) / hinted[:, 1:].sum((2, 3))
     right = judge.read(clips, net).right(given.labels)
     return Followed(
-        overlap=(both.sum((2, 3)) / either.sum((2, 3)).clamp_min(1)).mean(1),
+        overlap=overlap(mask, hinted),
         flicker_colour=flicker(clips, mask * chroma),
         flicker_outline=otherwise.mean(1),
-        flicker_water=flicker(clips, 1 - either),
+        flicker_water=flicker(clips, 1 - torch.maximum(mask, hinted)),
         colour=right["colour"].float(),
         body=right["shape"].float(),
     )
 
 
-def levels(
-    model: Model, given: Asked, latents: Tensor, control: Control, net: judge.BodyNet
-) -> list[dict[str, Any]]:
+def levels(model: Model, given: Asked, latents: Tensor, control: Control) -> list[dict[str, Any]]:
     """What one step makes of noisy clips at each of the four noise levels, most noise first.
 
     latents: the clips of `given`, (n, f, 4, 8, 8).
     overlap as above; distance from the true latents, mean absolute; spread: standard deviation over theirs.
     """
-    rows = []
+    rows, hinted = [], judge.colourfulness(given.pixels)[0]
     for t in SCHEDULE.timesteps(STEPS).tolist():
         found = model.denoised(given, latents, control, t)
         clips = model.base.decode(found.flatten(0, 1)).unflatten(0, found.shape[:2])
-        overlap = followed(clips, given, net).overlap.mean()
+        met = overlap(judge.colourfulness(clips)[0], hinted).mean()
         distance, spread = (found - latents).abs().mean(), found.std() / latents.std()
-        named = {"overlap": overlap, "distance": distance, "spread": spread}
+        named = {"overlap": met, "distance": distance, "spread": spread}
         rows.append({"t": t, **{key: round(float(value), 4) for key, value in named.items()}})
     return rows
 
@@ -286,7 +289,7 @@ def main() -> None:
             clips = model.sample(given, control)
             found.append(followed(clips, given, net))
             rows.append(found[-1].row(f"{kind}_{when}"))
-            by_level[f"{kind}_{when}"] = levels(model, few, latents, control, net)
+            by_level[f"{kind}_{when}"] = levels(model, few, latents, control)
             print(rows[-1], flush=True)
             for i, clip in enumerate(clips[:SHOWN]):
                 strips[i].append(clip)

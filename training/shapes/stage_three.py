@@ -6,7 +6,7 @@
 2 vae        a decoder for colours between the palette's
 3 encoder    the image encoder, with the motion weights learning along; i2v.json
 4 readings   three ways to read the image, for a quarter of the steps each; beside it in i2v.json
-5 adapters   a T2I-Adapter and a ControlNet for the image model, from nothing
+5 adapters   a T2I-Adapter, trained twice, and a ControlNet for the image model
 6 control    a LoRA on each; control.json
 
 Every part goes on where it was cut; one that is complete is passed over. `--only PART ...` runs some of them.
