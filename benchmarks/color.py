@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from animatelcm_core.color_align import align, official  # noqa: E402
-from benchmarks.machine import describe  # noqa: E402
+from training.machine import describe  # noqa: E402
 
 SEED = 0
 

@@ -35,7 +35,10 @@ from frontdoor.api import Client  # noqa: E402
 from frontdoor.hosts import checkout  # noqa: E402
 from frontdoor.server import Server, gpu_usable, install_demo_model, make_base  # noqa: E402
 from training.eval.intervals import wilson  # noqa: E402
-from training.shapes import judge, style, world  # noqa: E402
+from training.small_world.experiments import style  # noqa: E402
+from training.small_world.paths import JUDGE  # noqa: E402
+from training.small_world.world import clips as world  # noqa: E402
+from training.small_world.world import judge  # noqa: E402
 
 FIRST_SEED = 500_000
 
@@ -99,7 +102,7 @@ def main() -> None:
     steps, guidance = SETTINGS[options.model]
     steps, guidance = options.steps or steps, options.guidance or guidance
     graph = base_graph(options.model)
-    net = judge.load(ROOT / "training" / "shapes" / "judge.safetensors")
+    net = judge.load(JUDGE)
     combinations = world.all_captions()
     options.to.mkdir(parents=True, exist_ok=True)
     host = checkout(options.host)

@@ -6,9 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..animatelcm_core.host.motion import Motion
-from ..animatelcm_core.host.patch import with_motion
-from ..animatelcm_core.host.schedule_patch import with_schedule
+from ..animatelcm_core.host.load.motion import Motion
+from ..animatelcm_core.host.patches.motion import with_motion
+from ..animatelcm_core.host.patches.schedule import with_schedule
 from ..animatelcm_core.schedule import custom
 from .compat import output, schema, widget
 from .inputs import AUTO, CATEGORY, KEEP, MOTION_TYPE, chosen_schedule, schedule_input

@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ..animatelcm_core.edges import MODES, edges
-from ..animatelcm_core.host.adapter_lora import with_adapter_lora
+from ..animatelcm_core.host.load.adapter_lora import with_adapter_lora
 from ..animatelcm_core.host.reference import as_rgb
 from . import folders
 from .compat import output, schema, widget

@@ -7,11 +7,11 @@ from pathlib import Path
 import comfy.controlnet
 from comfy_api.latest import io
 
-from ..animatelcm_core.host.lora import with_lora
-from ..animatelcm_core.host.motion import load_file
-from ..animatelcm_core.host.patch import with_motion
-from ..animatelcm_core.host.schedule_patch import with_schedule
-from ..animatelcm_core.host.small_model import load_small
+from ..animatelcm_core.host.load.lora import with_lora
+from ..animatelcm_core.host.load.motion import load_file
+from ..animatelcm_core.host.load.small_model import load_small
+from ..animatelcm_core.host.patches.motion import with_motion
+from ..animatelcm_core.host.patches.schedule import with_schedule
 from ..animatelcm_core.schedule import SCHEDULES
 from .compat import output, schema, widget
 from .inputs import CATEGORY

@@ -8,9 +8,9 @@ import torch
 from comfy_api.latest import io
 
 from ..animatelcm_core.host.checks import frame_warnings
-from ..animatelcm_core.host.image import encoder_of, with_image
-from ..animatelcm_core.host.motion import Motion
-from ..animatelcm_core.host.patch import has_motion
+from ..animatelcm_core.host.load.motion import Motion
+from ..animatelcm_core.host.patches.image import encoder_of, with_image
+from ..animatelcm_core.host.patches.motion import has_motion
 from ..animatelcm_core.host.reference import as_rgb, reference_latents
 from .compat import output, schema, widget
 from .errors import warn

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..animatelcm_core.host.checkpoint import load_checkpoint
 from ..animatelcm_core.host.checks import check_base
-from ..animatelcm_core.host.lora import lora_warnings, with_lora
-from ..animatelcm_core.host.motion import load_file
-from ..animatelcm_core.host.patch import with_motion
-from ..animatelcm_core.host.schedule_patch import with_schedule
+from ..animatelcm_core.host.load.checkpoint import load_checkpoint
+from ..animatelcm_core.host.load.lora import lora_warnings, with_lora
+from ..animatelcm_core.host.load.motion import load_file
+from ..animatelcm_core.host.patches.motion import with_motion
+from ..animatelcm_core.host.patches.schedule import with_schedule
 from . import folders
 from .compat import output, schema, widget
 from .errors import warn

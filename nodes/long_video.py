@@ -7,8 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..animatelcm_core.context import FUSES, SCHEDULES
-from ..animatelcm_core.host.patch import has_motion
-from ..animatelcm_core.host.windows import Windows, with_windows
+from ..animatelcm_core.host.patches.motion import has_motion
+from ..animatelcm_core.host.patches.windows import Windows, with_windows
 from .compat import output, schema, widget
 from .errors import warn
 from .inputs import CATEGORY, MOST_FRAMES

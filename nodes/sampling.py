@@ -7,8 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..animatelcm_core.host.checks import frame_warnings
-from ..animatelcm_core.host.sampler import lcm_sampler
-from ..animatelcm_core.host.sampling import sample_clip, sigmas_for
+from ..animatelcm_core.host.sampling.lcm import lcm_sampler
+from ..animatelcm_core.host.sampling.run import sample_clip, sigmas_for
 from .compat import output, schema, widget
 from .errors import show_on_node, warn
 from .inputs import CATEGORY, denoise_input, empty_clip, frames_input, pixels_input, steps_input

@@ -22,7 +22,7 @@ from animatelcm_core.motion_module import MotionModel
 
 from . import single_file
 from .config import BaseConfig, ConfigError
-from .shapes import networks
+from .small_world.teacher import networks
 
 Variant = Literal["sd15", "shapes"]
 MOTION_SIZES: dict[Variant, MotionConfig] = {"sd15": SD15_T2V, "shapes": SHAPES}

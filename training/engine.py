@@ -21,8 +21,8 @@ from .config import ConfigError, RunConfig, fingerprint
 from .data.loader import Loader
 from .data.sample import Batch
 from .ema import follow
+from .lr_schedule import rate_at
 from .metrics import Gathered, Log
-from .rates import rate_at
 from .samples import SampleGrids
 from .stages.stage import Stage
 

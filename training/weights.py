@@ -17,7 +17,7 @@ from .adapters import build_adapter, load_adapter
 from .base import MOTION_SIZES, Base, build_text, build_unet, build_vae, load_base, load_motion_model
 from .config import AdaptConfig, AdapterConfig, ControlSection, RunConfig
 from .lora import Lora, load_lora
-from .shapes import networks
+from .small_world.teacher import networks
 
 
 class Weights(Protocol):

@@ -6,13 +6,13 @@ they are instead; `build_motion_model` and `build_image_encoder` turn that into 
 
 from .adapter_lora import AdapterKind, adapter_lora_key, check_adapter_lora
 from .build import build_image_encoder, build_motion_model
+from .containers.reading import read_tensors
+from .containers.safetensors_writer import write_safetensors
 from .errors import FormatError
 from .identify import Identity, describe, identify, is_lora, is_motion, require_lora
 from .kinds import MotionKind
 from .lora_schedule import lora_schedule
 from .motion_file import HEADS_KEY, SCHEDULE_KEY, MotionFile, load_motion
-from .reading import read_tensors
-from .safetensors_writer import write_safetensors
 from .writing import convert_motion, published_tensors, save_motion
 
 __all__ = [

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ..motion_module import sinusoidal_positions
+from .containers.reading import read_tensors
+from .containers.safetensors_writer import write_safetensors
 from .layout import ENCODER_PREFIX, position_shapes
 from .motion_file import SCHEDULE_KEY, MotionFile, load_motion
-from .reading import read_tensors
-from .safetensors_writer import write_safetensors
 
 
 def save_motion(

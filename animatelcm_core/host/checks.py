@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..attach import AttachError, check_fit
-from .model_sampling import ScheduleSampling
+from .sampling.model_sampling import ScheduleSampling
 
 MIN_FRAMES = 8  # released modules were trained on 16; under 8 the clip falls apart (peers report noise)
 MAX_CFG = 3.0  # the guidance is distilled in; the authors use 1 to 2

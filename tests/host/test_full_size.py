@@ -166,7 +166,7 @@ def test_the_lora_changes_all_278_layers(comfy: Comfy) -> None:
         unet = config.get_model(shapes, prefix, device="meta")
     cpu = torch.device("cpu")
     model = comfy.module("comfy.model_patcher").ModelPatcher(unet, load_device=cpu, offload_device=cpu)
-    lora = comfy.pack("animatelcm_core.host.lora")
+    lora = comfy.pack("animatelcm_core.host.load.lora")
     patched = lora.with_lora(model, str(full_files.path(full_files.LORA)), 0.8)
     assert len(patched.patches) == 278
 

@@ -32,7 +32,7 @@ def picture() -> Tensor:
 def video(studio: Studio, motion: Any) -> Any:
     """A MODEL with the image-to-video motion model on its schedule, without an image."""
     with torch.inference_mode():
-        moving = studio.host("patch").with_motion(studio.model, motion)
+        moving = studio.host("patches.motion").with_motion(studio.model, motion)
     return studio.scheduled(moving, "image to video")
 
 
@@ -150,7 +150,7 @@ def test_windows_count_frames_from_the_start_of_the_clip(
         pytest.skip("this ComfyUI's own windows fail for frames in the batch (corrected in 0.4)")
     model, latent = make(frames=28)
     shown: list[list[int]] = []
-    image = studio.host("image")
+    image = studio.host("patches.image")
     frames_shown = image.frames_shown
 
     def watch(options: Any, count: int) -> list[int]:

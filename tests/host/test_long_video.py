@@ -82,7 +82,7 @@ def test_windows_are_averaged(studio: Studio, schedule: str, fuse: str) -> None:
 def sampled_from(studio: Studio, noise: Tensor) -> Tensor:
     """One step of a short clip from this noise."""
     model = studio.video()
-    sampling, sampler = studio.host("sampling"), studio.host("sampler").lcm_sampler()
+    sampling, sampler = studio.host("sampling.run"), studio.host("sampling.lcm").lcm_sampler()
     with torch.inference_mode():
         return studio.comfy.module("comfy.sample").sample_custom(
             model,
@@ -177,7 +177,7 @@ def test_controls_that_cut_themselves_are_told_the_frames(
     studio: Studio, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As ComfyUI-Advanced-ControlNet has them, and copies of a control for other devices."""
-    cutter = studio.host("control_windows")
+    cutter = studio.host("patches.control_hints")
     control = controlnet(studio).set_cond_hint(numbered(5).movedim(-1, 1))
     control.sub_idxs = control.full_latent_length = control.context_length = None
     made = cutter.cut_control(control, [3, 4, 5], 9)
@@ -210,13 +210,13 @@ def test_other_packs_are_told_the_window(studio: Studio) -> None:
 def test_the_reference_image_runs_on(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     motion = studio.load_motion(small_files.IMAGE_MOTION)
     with torch.inference_mode():
-        model = studio.host("patch").with_motion(studio.model, motion)
+        model = studio.host("patches.motion").with_motion(studio.model, motion)
     model = studio.scheduled(model, "image to video")
     picture = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(1))
     given = {"vae": studio.base[2], "image": picture, "width": 64, "height": 64, "motion_scale": 0.8}
     model, latent = studio.comfy.run("AnimateLCM_ImageToVideo", model=model, frames=33, **given)
     shown: list[list[int]] = []
-    image = studio.host("image")
+    image = studio.host("patches.image")
     frames_shown = image.frames_shown
 
     def watch(options: Any, count: int) -> list[int]:
@@ -233,7 +233,7 @@ def test_what_is_kept_does_not_grow(studio: Studio) -> None:
     positive, _ = applied(studio, control, numbered(1).repeat(128, 1, 1, 1))
     model = long(studio, studio.video())
     kept = {name: 0 for name in ("control_windows",)}
-    cutter = studio.host("control_windows")
+    cutter = studio.host("patches.control_hints")
 
     def watch(executor: Any, *args: Any) -> Any:
         windows = wrapper.__self__
@@ -243,14 +243,14 @@ def test_what_is_kept_does_not_grow(studio: Studio) -> None:
     (wrapper,) = model.wrappers["calc_cond_batch"][cutter.KEY]
     model.add_wrapper_with_key("calc_cond_batch", "watch", watch)
     studio.sample(model, 128, steps=1, positive=positive)
-    assert 0 < kept["control_windows"] <= studio.host("kept").KEPT_FRAMES
+    assert 0 < kept["control_windows"] <= studio.host("patches.run_cache").KEPT_FRAMES
     assert wrapper.__self__.kept == {}
     assert control.cond_hint is None
 
 
 def test_freenoise(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the start and between the steps every window has the pieces of noise of the first."""
-    sampling = studio.host("model_sampling").ScheduleSampling
+    sampling = studio.host("sampling.model_sampling").ScheduleSampling
     drawn: list[Tensor] = []
     scaling = sampling.noise_scaling
 

@@ -103,7 +103,7 @@ def test_long_clips_are_refused_before_loading(studio: Studio, way: str) -> None
 
 def test_a_files_own_positions_limit_it(studio: Studio) -> None:
     with torch.inference_mode():
-        model = studio.host("patch").with_motion(studio.scheduled(), studio.other_motion)
+        model = studio.host("patches.motion").with_motion(studio.scheduled(), studio.other_motion)
     with pytest.raises(ValueError, match="got 33 frames; expected at most 32"):
         studio.ksampler(model, 33, steps=1)
 

@@ -53,7 +53,7 @@ def test_zero_strength_is_no_motion(studio: Studio, still: Tensor) -> None:
     model = studio.video(strength=0.0)
     assert torch.equal(studio.sample(model, cfg=1.5), still)
     assert model.get_additional_models() == []
-    assert not studio.host("patch").has_motion(model)
+    assert not studio.host("patches.motion").has_motion(model)
 
 
 def test_strength_goes_between(studio: Studio, still: Tensor, moving: Tensor) -> None:
@@ -119,7 +119,7 @@ def test_percent_range(studio: Studio, still: Tensor, moving: Tensor) -> None:
 
 
 def test_applied_again_replaces(studio: Studio, moving: Tensor) -> None:
-    patch = studio.host("patch")
+    patch = studio.host("patches.motion")
     with torch.inference_mode():
         other = patch.with_motion(studio.scheduled(), studio.other_motion)
         both = patch.with_motion(studio.video(), studio.other_motion)

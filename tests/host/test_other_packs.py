@@ -129,7 +129,7 @@ def test_conditions_on_two_devices(studio: Studio, motion_first: bool) -> None:
         second.is_multigpu_base_clone = True
         model.set_additional_models("multigpu", [second])
         if not motion_first:
-            model = studio.host("patch").with_motion(model, studio.motion)
+            model = studio.host("patches.motion").with_motion(model, studio.motion)
     seen: dict[int, int] = {}
 
     def watch(executor: Any, x: Tensor, *args: Any, **kw: Any) -> Tensor:

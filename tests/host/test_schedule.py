@@ -83,7 +83,7 @@ def test_trajectory(studio: Studio, table: str, steps: int, sampler: str) -> Non
     model = studio.scheduled(schedule=TABLES[table]).clone()
     model.add_wrapper_with_key("diffusion_model", "recorded", recorded_eps)
     function = (
-        studio.host("sampler").sample_animatelcm
+        studio.host("sampling.lcm").sample_animatelcm
         if sampler == "ours"
         else studio.comfy.module("comfy.k_diffusion.sampling").sample_lcm
     )
@@ -99,7 +99,7 @@ def test_trajectory(studio: Studio, table: str, steps: int, sampler: str) -> Non
 @pytest.mark.parametrize("name", ["text to video", "image to video", "soft", "animatediff"])
 def test_tables_map_back_to_their_timesteps(studio: Studio, name: str) -> None:
     schedule = studio.schedules[name]
-    sampling = studio.host("model_sampling").ScheduleSampling(schedule)
+    sampling = studio.host("sampling.model_sampling").ScheduleSampling(schedule)
     known = schedule.known_timesteps()
     assert torch.equal(sampling.timestep(sampling.sigmas), known)
     assert torch.allclose(sampling.sigma(known), sampling.sigmas, rtol=1e-6, atol=0)
@@ -110,7 +110,7 @@ def test_tables_map_back_to_their_timesteps(studio: Studio, name: str) -> None:
 
 
 def test_undistilled_schedule_is_plain_noise_prediction(studio: Studio) -> None:
-    sampling = studio.host("model_sampling").ScheduleSampling(studio.schedules["animatediff"])
+    sampling = studio.host("sampling.model_sampling").ScheduleSampling(studio.schedules["animatediff"])
     x, eps = torch.randn(2, 3, 4, 2, 2, generator=torch.Generator().manual_seed(1)).unbind()
     for sigma in (torch.full((3,), 0.03), torch.full((3,), 20.0), torch.tensor([0.5])):
         expected = x - eps * sigma[0]
@@ -120,7 +120,7 @@ def test_undistilled_schedule_is_plain_noise_prediction(studio: Studio) -> None:
 def test_boundary_at_the_least_noise(studio: Studio) -> None:
     """At t = 4 the consistency function leans on its input by 0.00016: c_skip acts on unit-variance x."""
     schedule = studio.schedules["image to video"]
-    sampling = studio.host("model_sampling").ScheduleSampling(schedule)
+    sampling = studio.host("sampling.model_sampling").ScheduleSampling(schedule)
     consistency = studio.host("...consistency")
     alpha_bar = schedule.alpha_bar()[4]
     x, eps = torch.randn(2, 3, 4, 2, 2, generator=torch.Generator().manual_seed(1)).unbind()
@@ -162,7 +162,7 @@ def test_denoise_is_the_authors_strength(studio: Studio) -> None:
 
 def test_the_last_schedule_counts(studio: Studio) -> None:
     model = studio.scheduled(studio.scheduled(schedule="text to video"), "image to video")
-    assert studio.host("schedule_patch").schedule_of(model) == studio.schedules["image to video"]
+    assert studio.host("patches.schedule").schedule_of(model) == studio.schedules["image to video"]
     kept = studio.comfy.run(
         "AnimateLCM_ApplyMotionModel",
         model=model,
@@ -172,12 +172,12 @@ def test_the_last_schedule_counts(studio: Studio) -> None:
         start_percent=0.0,
         end_percent=1.0,
     )[0]
-    assert studio.host("schedule_patch").schedule_of(kept) == studio.schedules["image to video"]
+    assert studio.host("patches.schedule").schedule_of(kept) == studio.schedules["image to video"]
 
 
 def test_restored_buffers_do_not_reach_the_table(studio: Studio) -> None:
     """The host's on-demand patcher writes buffers back by path, into whatever object is there by then."""
-    sampling = studio.host("model_sampling").ScheduleSampling(studio.schedules["text to video"])
+    sampling = studio.host("sampling.model_sampling").ScheduleSampling(studio.schedules["text to video"])
     base = studio.comfy.module("comfy.model_sampling").ModelSamplingDiscrete()
     assert dict(sampling.named_buffers()) == {}
     buffers = dict(base.named_buffers())

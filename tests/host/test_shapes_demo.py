@@ -54,13 +54,13 @@ def test_training_side_samples_the_same_latents(comfy: Comfy, tmp_path: Path, gu
     caption, seed = "a blue crab swimming right", 12
     core = "animatelcm_core.host"
     with torch.inference_mode():
-        model, clip, _ = comfy.pack(f"{core}.small_model").load_small(
+        model, clip, _ = comfy.pack(f"{core}.load.small_model").load_small(
             str(ROOT / "demo/shapes_sd.safetensors")
         )
-        teacher = comfy.pack(f"{core}.motion").load_file(
+        teacher = comfy.pack(f"{core}.load.motion").load_file(
             str(ROOT / "demo/shapes_motion.safetensors"), "teacher"
         )
-        model = comfy.pack(f"{core}.patch").with_motion(model, teacher)
+        model = comfy.pack(f"{core}.patches.motion").with_motion(model, teacher)
     model = comfy.run(
         "AnimateLCM_ModelSampling", model=model, schedule="animatediff", beta_end=0.0, original_steps=0
     )[0]
@@ -83,7 +83,7 @@ def test_training_side_samples_the_same_latents(comfy: Comfy, tmp_path: Path, gu
     save_file({"noise": noise}, tmp_path / "noise.safetensors")
     in_the_repository(
         "-m",
-        "training.shapes.sample",
+        "training.small_world.teacher.sample",
         *("--noise", str(tmp_path / "noise.safetensors"), "--caption", caption),
         *("--guidance", str(guidance), "--out", str(tmp_path / "latents.safetensors")),
     )

@@ -30,7 +30,9 @@ def graph(server: Server) -> dict[str, Any]:
     for kind, name in FILES.items():
         shutil.copy(ROOT / "demo" / name, models / kind / name)
     lora, checkpoint = ROOT / "demo" / "shapes_inked_lora.safetensors", models / "checkpoints" / CHECKPOINT
-    in_the_repository("-m", "training.shapes.style", "merge", "--lora", str(lora), "--to", str(checkpoint))
+    in_the_repository(
+        "-m", "training.small_world.experiments.style", "merge", "--lora", str(lora), "--to", str(checkpoint)
+    )
     inputs = {
         "ckpt_name": CHECKPOINT,
         "motion_model": FILES["animatediff_models"],

@@ -30,7 +30,7 @@ def test_lora_and_motion_give_the_trainers_latents(
 ) -> None:
     """Two steps of the stock sampling function, the LoRA by the stock loader: no key is left unmatched."""
     sampled = load_file(exported / "sampled.safetensors")
-    model, clip, _ = comfy.pack("animatelcm_core.host.small_model").load_small(
+    model, clip, _ = comfy.pack("animatelcm_core.host.load.small_model").load_small(
         str(ROOT / "demo" / "shapes_sd.safetensors")
     )
     with caplog.at_level(logging.WARNING), torch.inference_mode():
@@ -38,7 +38,7 @@ def test_lora_and_motion_give_the_trainers_latents(
         model, clip = comfy.module("comfy.sd").load_lora_for_models(model, clip, lora, 1.0, 0.0)
     assert "lora key not loaded" not in caplog.text
     assert len(model.patches) == len(lora) // 3
-    motion = comfy.pack("animatelcm_core.host.motion").load_file(
+    motion = comfy.pack("animatelcm_core.host.load.motion").load_file(
         str(exported / "motion.safetensors"), "motion.safetensors"
     )
     model = comfy.run(
@@ -61,13 +61,13 @@ def test_lora_and_motion_give_the_trainers_latents(
 def test_adapters_give_the_trainers_latents(comfy: Comfy, exported: Path, kind: str, how: str) -> None:
     """The adapter with its LoRA by the pack's node, and the merged file alone."""
     sampled = load_file(exported / "sampled.safetensors")
-    loader = comfy.pack("animatelcm_core.host.small_model")
+    loader = comfy.pack("animatelcm_core.host.load.small_model")
     model, clip, _ = loader.load_small(str(ROOT / "demo" / "shapes_sd.safetensors"))
     with torch.inference_mode():
         lora = load_file(exported / "lora.safetensors")
         model, clip = comfy.module("comfy.sd").load_lora_for_models(model, clip, lora, 1.0, 0.0)
     demo = str(ROOT / "demo" / "shapes_motion.safetensors")
-    motion = comfy.pack("animatelcm_core.host.motion").load_file(demo, "shapes_motion.safetensors")
+    motion = comfy.pack("animatelcm_core.host.load.motion").load_file(demo, "shapes_motion.safetensors")
     given = {"schedule": "text to video", "strength": 1.0, "start_percent": 0.0, "end_percent": 1.0}
     model = comfy.run("AnimateLCM_ApplyMotionModel", model=model, motion=motion, **given)[0]
     control = small_control(

@@ -45,12 +45,12 @@ def write_adapter(kind: str, folder: Path) -> Path:
 def main(stage_name: str, folder: Path) -> dict[str, Any]:
     from accelerate import Accelerator
 
-    from benchmarks.machine import peak_memory
     from training.commands.bench import RandomLatents
     from training.commands.export import export_weights
     from training.commands.train import build_stage
     from training.config import parse_run
     from training.engine import Trainer
+    from training.machine import peak_memory
     from training.metrics import Gathered
     from training.weights import RandomWeights
 

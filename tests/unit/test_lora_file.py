@@ -97,7 +97,7 @@ def test_a_bad_file_is_named_and_changes_nothing(kind: str) -> None:
 
 
 def test_every_layer_of_the_small_unet_has_its_own_name() -> None:
-    from training.shapes import networks
+    from training.small_world.teacher import networks
 
     with torch.device("meta"):
         unet = networks.unet()

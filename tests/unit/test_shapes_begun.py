@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from tests.support.small_run import CHECKPOINT, MOTION, write_lora
-from training.shapes import begun, data, judge, world
-from training.shapes.loop import step_generator
+from training.small_world.measure import i2v_metrics as begun
+from training.small_world.teacher.loop import step_generator
+from training.small_world.world import clips as world
+from training.small_world.world import datasets as data
+from training.small_world.world import judge
 
 NET = judge.load(Path(world.__file__).with_name("judge.safetensors"))
 

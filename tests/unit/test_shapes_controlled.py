@@ -10,15 +10,16 @@ import torch
 from tests.support.small_run import CHECKPOINT, DEMO, write_adapter
 from training.adapters import Control, load_adapter
 from training.config import HintConfig
-from training.shapes import controlled, judge
-from training.shapes.controlled import Asked, Model, asked, followed, levels
+from training.small_world.experiments.control import Asked, Model, asked, followed, levels
+from training.small_world.paths import JUDGE
+from training.small_world.world import judge
 
 HINT = HintConfig(low=0.2, high=0.4, sigma=0.5)
 
 
 @pytest.fixture(scope="module")
 def net() -> judge.BodyNet:
-    return judge.load(Path(controlled.__file__).with_name("judge.safetensors"))
+    return judge.load(JUDGE)
 
 
 @pytest.fixture(scope="module")

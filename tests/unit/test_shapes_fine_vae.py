@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from training.base import load_base
 from training.config import BaseConfig, ConfigError
-from training.shapes import fine_vae
-from training.shapes.loop import Recipe
+from training.small_world.experiments import fine_vae
+from training.small_world.teacher.loop import Recipe
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
 CHECKPOINT = DEMO / "shapes_sd.safetensors"

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.shapes.loop import Recipe, train
+from training.small_world.teacher.loop import Recipe, train
 
 RECIPE = Recipe(steps=12, batch=4, rate=1e-2, warmup=3, save_every=5)
 

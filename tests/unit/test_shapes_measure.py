@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from training.eval.metrics import frechet
-from training.shapes import judge, world, worn
-from training.shapes.loop import step_generator
-from training.shapes.measure import (
+from training.small_world.measure.metrics import (
     FEATURES,
     NAMES,
     Space,
@@ -23,6 +21,10 @@ from training.shapes.measure import (
     real_clips,
     surface,
 )
+from training.small_world.teacher.loop import step_generator
+from training.small_world.world import clips as world
+from training.small_world.world import degraded as worn
+from training.small_world.world import judge
 
 NET = Path(world.__file__).with_name("judge.safetensors")
 

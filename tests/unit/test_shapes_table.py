@@ -15,12 +15,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from animatelcm_core.schedule import SCHEDULES
-from training.shapes import cells, figure, judge, pictures, table, world
-from training.shapes.arms import Arm, Files, Setting, sample
-from training.shapes.cells import Cell, fill, load_cell
-from training.shapes.loop import step_generator
-from training.shapes.measure import NAMES, Measured, Space, real_clips
-from training.shapes.results import Result, find, frechet_claims, result, row, teacher_claims
+from training.small_world.experiments import figure5 as figure
+from training.small_world.experiments import table1 as table
+from training.small_world.measure import cells, pictures
+from training.small_world.measure.cells import Cell, fill, load_cell
+from training.small_world.measure.metrics import NAMES, Measured, Space, real_clips
+from training.small_world.measure.pipelines import Arm, Files, Setting, sample
+from training.small_world.measure.results import Result, find, frechet_claims, result, row, teacher_claims
+from training.small_world.teacher.loop import step_generator
+from training.small_world.world import clips as world
+from training.small_world.world import judge
 
 CELL = Cell("animatelcm", "fake", Setting("lcm", 2), clips=30, seed=3)
 

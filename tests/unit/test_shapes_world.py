@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from training.shapes import judge, world
-from training.shapes.loop import step_generator
-from training.shapes.networks import END, LENGTH, START, WORDS, tokenize
+from training.small_world.teacher.loop import step_generator
+from training.small_world.teacher.networks import END, LENGTH, START, WORDS, tokenize
+from training.small_world.world import clips as world
+from training.small_world.world import judge
 
 
 def test_same_seed_same_clips() -> None:

@@ -13,11 +13,15 @@ from torch import Tensor
 
 from tests.support.small_run import DEMO
 from training.export import save_lora
-from training.shapes import ink, judge, style, world, worn
-from training.shapes.export import rewrite
-from training.shapes.loop import step_generator
-from training.shapes.measure import NAMES, asked_labels, measure
-from training.shapes.networks import WORDS
+from training.small_world.experiments import style
+from training.small_world.measure.metrics import NAMES, asked_labels, measure
+from training.small_world.teacher.export import rewrite
+from training.small_world.teacher.loop import step_generator
+from training.small_world.teacher.networks import WORDS
+from training.small_world.world import clips as world
+from training.small_world.world import degraded as worn
+from training.small_world.world import ink_style as ink
+from training.small_world.world import judge
 
 KINDS: dict[str, Callable[[world.Clips], Tensor]] = {
     "worn": lambda clips: worn.wear(world.draw(clips)),

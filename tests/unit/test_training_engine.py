@@ -19,8 +19,8 @@ from training.commands.export import export_run
 from training.commands.train import train
 from training.config import ConfigError
 from training.engine import Interrupted, Trainer
+from training.lr_schedule import rate_at
 from training.metrics import trim
-from training.rates import rate_at
 
 
 @pytest.fixture(scope="module")

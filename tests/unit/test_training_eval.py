@@ -18,13 +18,15 @@ from training.commands.eval import parser, plan_of
 from training.config import ConfigError
 from training.data.errors import DataError
 from training.data.media import read_clip
-from training.eval import plan, small_world
+from training.eval import plan
 from training.eval.captions import read_captions
 from training.eval.clipsim import load_clip
 from training.eval.rows import kept_rows
 from training.eval.videos import read_about, write_video
-from training.shapes import judge, world
-from training.shapes.loop import step_generator
+from training.small_world.measure import evaluation as small_world
+from training.small_world.teacher.loop import step_generator
+from training.small_world.world import clips as world
+from training.small_world.world import judge
 
 CAPTIONS = ["a red fish swimming left", "a blue crab sleeping"]
 SMALL = ["--variant", "shapes", "--checkpoint", str(CHECKPOINT), "--motion", str(MOTION)]

@@ -22,7 +22,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from benchmarks.machine import describe, peak_memory
+from training.machine import describe, peak_memory
 
 from ..arithmetic import matmul_rate, wait_for
 from ..config import ConfigError, RunConfig, SampleConfig, parse_run

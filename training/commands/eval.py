@@ -80,7 +80,7 @@ def captions_of(options: argparse.Namespace, variant: str) -> list[str]:
     if options.prompts is not None:
         return read_captions(options.prompts, options.caption_column)
     if variant == "shapes":
-        from ..eval.small_world import all_captions
+        from ..small_world.measure.evaluation import all_captions
 
         return all_captions()
     raise ConfigError("got no --prompts; expected a file with one caption a line, or a CSV")
@@ -140,7 +140,7 @@ def metrics_of(
 
 
 def small_world_metric(options: argparse.Namespace, plan: Plan) -> tuple[Metric, dict[str, Any]]:
-    from ..eval import small_world
+    from ..small_world.measure import evaluation as small_world
 
     small_world.labels_of(plan.captions)
     clips = given(options.real_clips, small_world.REAL)
@@ -193,7 +193,7 @@ def fvd_metric(
 
 def evaluate(options: argparse.Namespace, arguments: list[str]) -> dict[str, Any]:
     """Sample what is missing, measure, and write results.json. Raises what a person can act on."""
-    from benchmarks.machine import describe
+    from training.machine import describe
 
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("got --device cuda; expected a CUDA card that this PyTorch can use")

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from ..randomness import generator_for
 from .errors import DataError, UnreadableMedia
-from .randomness import generator_for
 from .sample import Dataset, Sample
 
 Report = Callable[[str], None]

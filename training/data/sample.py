@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..randomness import permutation
 from .errors import DataError
-from .randomness import permutation
 
 
 @dataclass(frozen=True)

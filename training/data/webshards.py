@@ -15,11 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..randomness import generator_for
 from .config import Shards
 from .errors import DataError, UnreadableMedia
 from .listing import clean
 from .media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, read_clip, read_image
-from .randomness import generator_for
 from .sample import Dataset, Sample
 from .tarindex import TarIndex, tar_index
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..data.errors import DataError, UnreadableMedia
 from ..data.listing import inside, list_folder
 from ..data.media import VIDEO_SUFFIXES, read_clip
-from ..data.randomness import generator_for, permutation
+from ..randomness import generator_for, permutation
 from .i3d import CLASSES, I3D
 from .metrics import frechet, real_versus_real
 from .rows import kept_rows

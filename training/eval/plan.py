@@ -17,9 +17,9 @@ from animatelcm_core.schedule import SCHEDULES
 
 from ..arithmetic import wait_for
 from ..config import BaseConfig, ConfigError
-from ..data.randomness import generator_for
+from ..pipeline import Arm, Precision, Sampler, Setting, check, denoise, load
+from ..randomness import generator_for
 from ..samplers import Spacing
-from .arm import Arm, Precision, Sampler, Setting, check, denoise, load
 from .rows import digest
 from .videos import clip_path, codec, encoding, read_about, write_video
 

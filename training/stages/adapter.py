@@ -18,7 +18,7 @@ from ..config import AdapterConfig
 from ..data.sample import Batch
 from ..hints import hints_of
 from ..roles import Hints, Network, Role
-from .shown import ShownStage
+from .previews import ShownStage
 from .stage import Autocast, Backward, sample_generator
 
 

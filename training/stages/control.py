@@ -18,7 +18,7 @@ from ..data.sample import Batch
 from ..hints import hints_of
 from ..lora import ONLINE, TARGET, Lora
 from ..roles import Hints, Network, Role
-from .shown import ShownStage
+from .previews import ShownStage
 from .teacher_free import TeacherFree
 
 

@@ -18,10 +18,10 @@ from ..base import MOTION_SIZES, Base
 from ..config import AdaptConfig, EncoderSection
 from ..data.sample import Batch
 from ..ema import follow
+from ..image_conditioning import build_encoder, read
 from ..lora import Lora
-from ..readers import build_encoder, read
 from ..roles import Network, Reference, Role
-from .shown import ShownStage
+from .previews import ShownStage
 from .stage import sample_generator
 from .teacher_free import TeacherFree
 

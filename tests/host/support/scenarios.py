@@ -65,7 +65,7 @@ def _lazy(studio: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         "lazy": all(before) and len(before) > 0,
         "loaded": all(parameter.numel() > 0 for parameter in motion.model.parameters()),
         "count": len(list(motion.model.parameters())),
-        "dynamic": studio.host("motion").is_dynamic(motion.patcher),
+        "dynamic": studio.host("load.motion").is_dynamic(motion.patcher),
         "size": motion.patcher.model_size(),
     }
     return found, {"t2v": studio.sample(studio.video(), cfg=1.5)}
@@ -134,7 +134,7 @@ def _control(studio: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         made[f"{kind}_again"] = controls.controlled(studio, studio.video(), plain, hint)
         if kind == "controlnet":
             patchers = plain.control_model_wrapped, adapted.control_model_wrapped
-            found["dynamic"] = [studio.host("motion").is_dynamic(p) for p in patchers]
+            found["dynamic"] = [studio.host("load.motion").is_dynamic(p) for p in patchers]
             found["patches"] = len(patchers[1].patches)
     return found, made
 
@@ -158,7 +158,7 @@ def _compiled(studio: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     base = studio.scheduled()
     compiled = base.clone()
     helper(compiled, backend, {"guard_filter_fn": filtering} if filtering else None)
-    with_motion = studio.host("patch").with_motion
+    with_motion = studio.host("patches.motion").with_motion
     runs = {
         "plain": (lambda model: model, {"frames": 8}),
         "motion": (lambda model: with_motion(model, studio.motion), {"frames": 8}),

@@ -29,11 +29,11 @@ LABELS: list[Label] = [(b, c, m) for b in range(3) for c in range(6) for m in ra
 
 _READ = """
 import sys
-from pathlib import Path
 from safetensors.torch import load_file, save_file
-from training.shapes import judge
+from training.small_world.paths import JUDGE
+from training.small_world.world import judge
 data = load_file(sys.argv[1])
-reading = judge.read(data["clips"], judge.load(Path("training/shapes/judge.safetensors")))
+reading = judge.read(data["clips"], judge.load(JUDGE))
 right = {k: v.float() for k, v in reading.right(data["labels"]).items()}
 mask = judge.colourfulness(data["clips"])[0]
 more = {k: getattr(reading, k).contiguous() for k in ("rgb", "centre", "velocity")}

@@ -41,7 +41,7 @@ class Studio:
     @torch.inference_mode()
     def load(self) -> tuple[Any, Any, Any]:
         """MODEL, CLIP, VAE anew, sharing nothing with other loads."""
-        return self.host("checkpoint").load_checkpoint(self.path(self.checkpoint))
+        return self.host("load.checkpoint").load_checkpoint(self.path(self.checkpoint))
 
     @cached_property
     def base(self) -> tuple[Any, Any, Any]:
@@ -55,7 +55,7 @@ class Studio:
     def load_motion(self, name: str) -> Any:
         """A motion model, loaded anew."""
         with torch.inference_mode():
-            return self.host("motion").load_file(self.path(name), Path(name).name)
+            return self.host("load.motion").load_file(self.path(name), Path(name).name)
 
     @cached_property
     def motion(self) -> Any:
@@ -77,12 +77,12 @@ class Studio:
     def scheduled(self, model: Any = None, schedule: str = "text to video") -> Any:
         """MODEL (the shared one) on a schedule of the pack."""
         with torch.inference_mode():
-            return self.host("schedule_patch").with_schedule(model or self.model, self.schedules[schedule])
+            return self.host("patches.schedule").with_schedule(model or self.model, self.schedules[schedule])
 
     def video(self, model: Any = None, schedule: str = "text to video", **settings: Any) -> Any:
         """MODEL (the shared one) with the motion model and a schedule."""
         with torch.inference_mode():
-            moving = self.host("patch").with_motion(model or self.model, self.motion, **settings)
+            moving = self.host("patches.motion").with_motion(model or self.model, self.motion, **settings)
         return self.scheduled(moving, schedule)
 
     def lora(self, model: Any, strength: float = 0.8) -> Any:

@@ -1,0 +1,30 @@
+"""Checkpoints as the host loads them, small ones included, with plain words for files that are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import comfy.sd
+import folder_paths
+
+from ...formats import identify, read_tensors
+from .small_model import is_small, load_small
+
+
+def load_checkpoint(path: str) -> tuple[Any, Any, Any]:
+    """MODEL, CLIP, VAE of the checkpoint at `path`. Raises ValueError naming any other kind of file."""
+    if is_small(path):
+        return load_small(path)
+    try:
+        loaded = comfy.sd.load_checkpoint_guess_config(
+            path, embedding_directory=folder_paths.get_folder_paths("embeddings")
+        )
+    except Exception as error:
+        found = identify(read_tensors(path)[0])
+        if found.kind == "checkpoint":
+            raise
+        raise ValueError(
+            f"got {found.words} ({Path(path).name}); expected a checkpoint. {found.advice}"
+        ) from error
+    return loaded[0], loaded[1], loaded[2]

@@ -1,0 +1,98 @@
+"""Sampling a clip on its model's own schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.sample
+import comfy.utils
+import latent_preview
+import torch
+from torch import Tensor
+
+from ...schedule import TRAIN_STEPS, Schedule
+from ..checks import frame_warnings, sampling_warnings
+from ..patches.motion import has_motion
+from ..patches.schedule import schedule_of
+from .lcm import lcm_sampler
+
+_RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # the host's marks of an empty latent
+
+
+def sigmas_for(model: Any, steps: int, denoise: float = 1.0) -> Tensor:
+    """(steps + 1,) noise levels at the authors' timesteps of MODEL's schedule, then 0; empty for denoise 0.
+
+    denoise: the authors' strength, the share of the known timesteps that is walked.
+    Raises ValueError if MODEL has no schedule of ours, or fewer timesteps than steps.
+    """
+    schedule = _required_schedule(model)
+    if denoise <= 0:
+        return torch.zeros(0)
+    timesteps = schedule.timesteps(steps, denoise)
+    sigmas = model.get_model_object("model_sampling").sigmas
+    return torch.cat([sigmas[timesteps // schedule.skip], torch.zeros(1)])
+
+
+def _required_schedule(model: Any) -> Schedule:
+    schedule = schedule_of(model)
+    if schedule is None:
+        raise ValueError(
+            "got a MODEL without a schedule of this pack; expected one. Put AnimateLCM Model Sampling or "
+            "AnimateLCM Apply Motion Model on it, as the last node that sets a schedule."
+        )
+    return schedule
+
+
+def _samples(model: Any, latent: dict[str, Any]) -> Tensor:
+    samples = latent["samples"]
+    if samples.is_nested or samples.ndim != 4:
+        raise ValueError(
+            "got a latent of another kind of model; expected frames of SD1.5 (frames, 4, height / 8, width / "
+            "8). Use AnimateLCM Empty Video Latent, or encode images with the checkpoint's VAE."
+        )
+    ratios = {key: latent[key] for key in _RATIOS if key in latent}
+    return comfy.sample.fix_empty_latent_channels(model, samples.float(), **ratios)
+
+
+def sample_clip(
+    model: Any,
+    positive: Any,
+    negative: Any,
+    latent: dict[str, Any],
+    seed: int,
+    steps: int,
+    cfg: float = 1.0,
+    denoise: float = 1.0,
+) -> tuple[dict[str, Any], list[str]]:
+    """LATENT of the sampled clip, and what to say about the settings. Masks work as in KSampler.
+
+    Raises ValueError for a MODEL that is not distilled, and for everything `sigmas_for` refuses.
+    """
+    if _required_schedule(model).original_steps == TRAIN_STEPS:
+        raise ValueError(
+            "got a MODEL on the schedule animatediff, which is not distilled; expected an AnimateLCM "
+            "schedule. Use KSampler with 20 or more steps and cfg 7, or choose the schedule text to video "
+            "with an AnimateLCM model."
+        )
+    samples = _samples(model, latent)
+    sampler, sigmas = lcm_sampler(), sigmas_for(model, steps, denoise)
+    warnings = sampling_warnings(model.get_model_object("model_sampling"), sampler, sigmas, cfg)
+    if has_motion(model):
+        warnings += frame_warnings(samples.shape[0])
+    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
+    result = comfy.sample.sample_custom(
+        model,
+        noise,
+        cfg,
+        sampler,
+        sigmas,
+        positive,
+        negative,
+        samples,
+        noise_mask=latent.get("noise_mask"),
+        callback=latent_preview.prepare_callback(model, steps),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+    filled = {key: value for key, value in latent.items() if key not in _RATIOS}
+    return {**filled, "samples": result}, warnings

@@ -1,0 +1,167 @@
+"""Stage three on the small world, from the shipped distilled weights to its two result files, in one command.
+
+    python -m training.shapes.stage_three --out runs/stage_three
+
+1 data       clean clips, in the palette's colours and between them; clean pictures
+2 vae        a decoder for colours between the palette's
+3 encoder    the image encoder, with the motion weights learning along; i2v.json
+4 readings   three ways to read the image, for a quarter of the steps each; beside it in i2v.json
+5 adapters   a T2I-Adapter, trained twice, and a ControlNet for the image model
+6 control    a LoRA on each; control.json
+
+Every part goes on where it was cut; one that is complete is passed over. `--only PART ...` runs some of them.
+`--smoke` runs all of it at a tiny size in minutes; its numbers mean nothing and stay in `--out`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ... import checkpoint
+from ...commands.common import CONFIGS
+from ...commands.train import train
+from ...config import RunConfig, parse_run
+from ..paths import DEMO, RESULTS, ROOT
+from ..world.datasets import make_caches, make_clean
+from . import fine_vae
+
+LORA, MOTION = DEMO / "shapes_lcm_lora.safetensors", DEMO / "shapes_lcm_motion.safetensors"
+READINGS = ("latents", "pixels", "first_frame")
+READING_STEPS = 500
+# kind: the config and run of the finished adapter, and the config of its LoRA
+ADAPTERS = {
+    "t2i_adapter": ("t2i_adapter_more", "shapes_control"),
+    "controlnet": ("controlnet", "shapes_controlnet_lora"),
+}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much of everything; no steps: as many as the configs say."""
+
+    images: int = 72000
+    videos: int = 2000
+    steps: int | None = None
+    clips: int = 200
+    grids: bool = True
+
+
+SMOKE = Scale(128, 8, 2, 10, False)
+
+
+class StageThree:
+    """Paths and parts of one run in the folder `out`; results go to `to`."""
+
+    def __init__(self, out: Path, scale: Scale, to: Path):
+        self.out, self.scale, self.to = out, scale, to
+
+    def data(self) -> None:
+        base = DEMO / "shapes_sd.safetensors"
+        make_clean(base, self.out / "data", self.scale.videos)
+        make_caches(base, self.out / "data", self.scale.images, self.scale.videos)
+
+    def vae(self) -> None:
+        steps = self.scale.steps or fine_vae.RECIPE.steps
+        recipe = replace(fine_vae.RECIPE, steps=steps)
+        fine_vae.fine_tune(DEMO / "shapes_sd.safetensors", self.out / "vae", self.vae_file, recipe)
+
+    @property
+    def vae_file(self) -> Path:
+        return self.out / "vae" / "shapes_vae.safetensors"
+
+    def encoder(self) -> None:
+        self.trained("shapes_i2v", "encoder", "mixed", [])
+        self.measure_encoder([])
+
+    def readings(self) -> None:
+        for reading in READINGS:
+            steps = self.scale.steps or READING_STEPS
+            changes = [f"adapt.reading={reading}", f"steps={steps}"]
+            self.trained("shapes_i2v", f"encoder_{reading}", "mixed", changes)
+        self.measure_encoder([f"{reading}={self.out / f'encoder_{reading}'}" for reading in READINGS])
+
+    def measure_encoder(self, compare: list[str]) -> None:
+        files = ["--lora", str(LORA), "--motion", str(MOTION)]
+        files += [
+            "--vae",
+            str(self.vae_file),
+            "--image-motion",
+            str(self.exported("encoder", "shapes_i2v")),
+        ]
+        self.run("image_to_video", *files, *(["--compare", *compare] if compare else []))
+
+    def adapters(self) -> None:
+        for kind in ADAPTERS:
+            self.trained(f"shapes_{kind}", kind, "images", [])
+        start = f"adapter.start={self.exported('t2i_adapter', 'shapes_t2i_adapter')}"
+        self.trained("shapes_t2i_adapter_more", "t2i_adapter_more", "images", [start])
+
+    def control(self) -> None:
+        pairs: list[str] = []
+        for kind, (run, name) in ADAPTERS.items():
+            before = self.exported(run, f"shapes_{run}")
+            self.trained(name, f"{kind}_lora", "clips", [f"adapt.adapter={before}"])
+            after = self.exported(f"{kind}_lora", name)
+            pairs += ["--pair", kind, str(before), str(after)]
+        self.run("controlled", "--lora", str(LORA), "--motion", str(MOTION), *pairs)
+
+    def exported(self, folder: str, name: str) -> Path:
+        return self.out / folder / "export" / f"{name}.safetensors"
+
+    def trained(self, name: str, folder: str, data: str, changes: list[str]) -> None:
+        """Train the run in `folder` to its end, unless it is there already."""
+        config = self.config(name, folder, data, changes)
+        newest = checkpoint.found(config.out)[-1:]
+        if not newest or checkpoint.load(newest[0]).step < config.steps:
+            train(config)
+
+    def config(self, name: str, folder: str, data: str, changes: list[str]) -> RunConfig:
+        own = [f"base.checkpoint={DEMO / 'shapes_sd.safetensors'}", f"out={self.out / folder}"]
+        own.append(f"data.path={self.out / 'data' / data}")
+        if data != "images":
+            own += [f"base.motion={MOTION}", f"base.lora={LORA}"]
+        if self.scale.steps is not None:
+            own.append(f"steps={self.scale.steps}")
+        if not self.scale.grids:
+            own.append("samples.prompts=[]")
+        return parse_run(CONFIGS / f"{name}.yaml", own + changes)
+
+    def run(self, module: str, *arguments: str) -> None:
+        """A command of its own: it plots and writes results."""
+        more = ["--clips", str(self.scale.clips), "--to", str(self.to)]
+        command = [sys.executable, "-m", f"training.shapes.{module}", *arguments, *more]
+        subprocess.run(command, check=True, cwd=ROOT)
+
+
+PARTS = ("data", "vae", "encoder", "readings", "adapters", "control")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.shapes.stage_three",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/stage_three"))
+    parser.add_argument("--to", type=Path, help="where results go, docs/results/shapes if not said")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--smoke", action="store_true")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    to = options.to or (options.out / "results" if options.smoke else RESULTS)
+    three = StageThree(options.out.resolve(), SMOKE if options.smoke else Scale(), to.resolve())
+    for part in PARTS:
+        if part in options.only:
+            print(f"== {part}", flush=True)
+            getattr(three, part)()
+
+
+if __name__ == "__main__":
+    main()

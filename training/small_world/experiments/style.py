@@ -1,0 +1,151 @@
+"""The fine-tune that makes a personal image model in another style (ink.py) of the small world's.
+
+    python -m training.shapes.style train --out runs/personal
+    python -m training.shapes.style lora --personal FILE --to demo/shapes_inked_lora.safetensors
+    python -m training.shapes.style merge --lora demo/shapes_inked_lora.safetensors --to FILE
+
+Only the UNet learns, on single frames, as personal checkpoints do; motion weights and LCM LoRA never see the
+style. `train` writes `OUT/shapes_personal.safetensors`, laid out as demo/shapes_sd.safetensors; `lora` keeps
+what it changed as a LoRA, a seventh of its size; `merge` makes a personal checkpoint of that again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from animatelcm_core.consistency import add_noise
+
+from ... import single_file
+from ...adapters import layers
+from ...export import kohya_tensors, save_lora
+from ...lora_file import merge_lora_file
+from ..paths import DEMO
+from ..teacher import networks, stages
+from ..teacher.export import restore_checkpoint, rewrite
+from ..teacher.loop import Recipe, step_generator, train
+from ..world import clips as world
+from ..world import ink_style as ink
+
+RECIPE = Recipe(steps=600, batch=48, rate=3e-4, ema=0.99, warmup=30, seed=7)
+FRAMES = 4800  # styled frames, encoded once
+
+
+@torch.inference_mode()
+def styled_latents(vae: AutoencoderKL, frames: int, seed: int, batch: int = 48) -> tuple[Tensor, Tensor]:
+    """Latents (frames, 4, 8, 8) in model units, one frame each of new clips; labels (frames, 3)."""
+    latents, labels = [], []
+    for start in range(0, frames, batch):
+        generator = step_generator(seed, start)
+        clips = world.sample_clips(min(batch, frames - start), generator)
+        frame = int(torch.randint(world.FRAMES, (), generator=generator))
+        x = ink.draw(clips, [frame])[:, 0] * 2 - 1
+        latents.append(networks.encode(vae, x) * networks.LATENT_SCALE)
+        labels.append(torch.stack([clips.body, clips.colour, clips.motion], dim=1))
+    return torch.cat(latents), torch.cat(labels)
+
+
+def fine_tune(base: Path, out: Path, recipe: Recipe = RECIPE, frames: int = FRAMES) -> Path:
+    """Train the UNet of the checkpoint `base` on styled frames; the path of the personal checkpoint.
+
+    Resumes from `out`. SD1.5's own schedule and min-SNR weights, as the image model was trained.
+    """
+    image, vae = restore_checkpoint(base)
+    latents, labels = cached_latents(vae, out, frames, recipe.seed)
+    alpha_bar = stages.IMAGE_SCHEDULE.alpha_bar()
+    unet = image.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    unet.train().requires_grad_(True)
+
+    def loss_of(generator: torch.Generator) -> Tensor:
+        pick = torch.randint(len(latents), (recipe.batch,), generator=generator)
+        noise = torch.randn(latents[pick].shape, generator=generator)
+        t = torch.randint(1000, (recipe.batch,), generator=generator)
+        with torch.no_grad():
+            context = networks.encode_text(image.text, stages.captions_of(labels[pick], generator))
+        x = add_noise(latents[pick], noise, alpha_bar[t]).contiguous(memory_format=torch.channels_last)
+        return stages.noise_loss(unet(x, t, context, return_dict=False)[0], noise, alpha_bar[t])
+
+    trained = train("personal", recipe, unet, loss_of, out)
+    title = {"modelspec.title": "AnimateLCM small world, ink on paper"}
+    return rewrite(base, single_file.unet_tensors(trained), out / "shapes_personal.safetensors", title)
+
+
+def cached_latents(vae: AutoencoderKL, out: Path, frames: int, seed: int) -> tuple[Tensor, Tensor]:
+    """`styled_latents`, kept in `out`. Another VAE needs another `out`."""
+    path = out / f"styled_{frames}.safetensors"
+    if not path.exists():
+        out.mkdir(parents=True, exist_ok=True)
+        latents, labels = styled_latents(vae, frames, seed)
+        save_file({"latents": latents.contiguous(), "labels": labels}, path.with_suffix(".tmp"))
+        os.replace(path.with_suffix(".tmp"), path)
+    data = load_file(path)
+    return data["latents"], data["labels"]
+
+
+@torch.inference_mode()
+def change_as_lora(base: Path, personal: Path, rank: int) -> dict[str, Tensor]:
+    """The best LoRA of this rank (by singular values) for what `personal` changes of the layers of `base`.
+
+    Kohya's names; alpha is the rank. Layers of fewer outputs or inputs than `rank` are left out.
+    """
+    before, after = (restore_checkpoint(path)[0].unet for path in (base, personal))
+    found: dict[str, Tensor] = {}
+    for name in layers(before):
+        weight = before.get_parameter(f"{name}.weight")
+        change = (after.get_parameter(f"{name}.weight") - weight).flatten(1)
+        if min(change.shape) > rank:
+            u, s, v = torch.linalg.svd(change, full_matrices=False)
+            root = s[:rank].sqrt()
+            found[f"{name}.lora_A"] = (root[:, None] * v[:rank]).reshape(rank, *weight.shape[1:])
+            found[f"{name}.lora_B"] = (u[:, :rank] * root).reshape(-1, rank, *(1 for _ in weight.shape[2:]))
+    return kohya_tensors(found, rank)
+
+
+def merged(base: Path, lora: Path, to: Path) -> Path:
+    """A checkpoint like `base` with the LoRA in its weights."""
+    unet = restore_checkpoint(base)[0].unet
+    merge_lora_file(unet, lora)
+    title = {"modelspec.title": "AnimateLCM small world, ink on paper"}
+    return rewrite(base, single_file.unet_tensors(unet.state_dict()), to, title)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.shapes.style",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--base", type=Path, default=DEMO / "shapes_sd.safetensors")
+    commands = parser.add_subparsers(dest="command", required=True)
+    fit = commands.add_parser("train", help="the fine-tune")
+    fit.add_argument("--out", type=Path, default=Path("runs/personal"))
+    fit.add_argument("--steps", type=int, default=RECIPE.steps)
+    fit.add_argument("--threads", type=int, default=2)
+    small = commands.add_parser("lora", help="what the fine-tune changed, as a LoRA")
+    small.add_argument("--personal", type=Path, required=True)
+    small.add_argument("--rank", type=int, default=16)
+    small.add_argument("--to", type=Path, required=True)
+    whole = commands.add_parser("merge", help="a checkpoint of the LoRA")
+    whole.add_argument("--lora", type=Path, required=True)
+    whole.add_argument("--to", type=Path, required=True)
+    options = parser.parse_args()
+    if options.command == "train":
+        torch.set_num_threads(options.threads)
+        path = fine_tune(options.base, options.out, replace(RECIPE, steps=options.steps))
+    elif options.command == "lora":
+        change = change_as_lora(options.base, options.personal, options.rank)
+        path = save_lora(options.to, change, {"modelspec.title": "AnimateLCM small world, ink on paper"})
+    else:
+        path = merged(options.base, options.lora, options.to)
+    print("wrote", path.name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Cells of a table: a model at one setting, some hundred clips, measured ten at a time and kept on disk.
+
+A cell is a folder with one file a batch, each written aside and renamed: a run that is cut loses at most the
+batch it was in, and two processes may fill one table.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ..world import judge
+from .metrics import Measured, asked_labels, captions_of, measure
+from .pipelines import Arm, Setting, sample
+
+BATCH = 10
+THUMBS = 5  # frames of each clip of the first batch that are kept to look at
+
+
+@dataclass(frozen=True)
+class Cell:
+    """method: name of the row in the table; arm: name of the model; clips a cell; seed of its noise.
+
+    why: what the guidance was chosen for: `paper`, `best`, `search`, or nothing to choose.
+    """
+
+    method: str
+    arm: str
+    setting: Setting
+    clips: int
+    seed: int
+    why: str = ""
+
+    def __post_init__(self) -> None:
+        if self.clips % BATCH or self.clips < BATCH:
+            raise ValueError(f"got {self.clips} clips a cell; expected a multiple of {BATCH}")
+
+    @property
+    def key(self) -> str:
+        s = self.setting
+        return f"{self.method}_{s.steps}_{s.guidance:g}_{s.spacing}_seed{self.seed}"
+
+
+def batch_path(folder: Path, cell: Cell, start: int) -> Path:
+    return folder / cell.key / f"{start:05d}.safetensors"
+
+
+def fill(
+    folder: Path, cells: list[Cell], arms: Mapping[str, Arm], net: judge.BodyNet, backwards: bool = False
+) -> None:
+    """Sample and measure every batch of `cells` that is not in `folder` yet.
+
+    backwards: from the last batch to the first. A second process that does so meets the first in the middle.
+    """
+    work = [(cell, start) for cell in cells for start in range(0, cell.clips, BATCH)]
+    for done, (cell, start) in enumerate(reversed(work) if backwards else work):
+        path = batch_path(folder, cell, start)
+        if path.exists():
+            continue
+        part = asked_labels(cell.clips)[start : start + BATCH]
+        clips = sample(arms[cell.arm], cell.setting, captions_of(part), cell.seed, start)
+        keep_batch(path, clips, measure(clips, part, net), start == 0)
+        print(f"{done + 1}/{len(work)} {cell.key} {start + len(part)}/{cell.clips}", flush=True)
+
+
+def keep_batch(path: Path, clips: Tensor, measured: Measured, thumbs: bool) -> None:
+    """Write one batch: features, readings, and of the first also some frames (n, THUMBS, 3, 64, 64) uint8."""
+    tensors = {
+        "right": measured.right.contiguous(),
+        "agreement": measured.agreement.contiguous(),
+        "features": measured.features.contiguous(),
+    }
+    if thumbs:
+        frames = torch.linspace(0, clips.shape[1] - 1, THUMBS).long()
+        tensors["thumbs"] = (clips[:, frames] * 255).round().to(torch.uint8).contiguous()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(f".{os.getpid()}.tmp")
+    save_file(tensors, aside)
+    os.replace(aside, path)
+
+
+def load_cell(folder: Path, cell: Cell) -> Measured:
+    """All batches of a complete cell. Raises FileNotFoundError for one that is not."""
+    parts = [load_file(batch_path(folder, cell, start)) for start in range(0, cell.clips, BATCH)]
+    return Measured.joined([Measured(p["right"], p["agreement"], p["features"]) for p in parts])
+
+
+def thumbs(folder: Path, cell: Cell) -> Tensor:
+    """(n, THUMBS, 3, 64, 64) uint8 of the cell's first batch."""
+    return load_file(batch_path(folder, cell, 0))["thumbs"]
+
+
+def kept(path: Path, make: Callable[[], Measured]) -> Measured:
+    """What `make` gives, from `path` if it is there."""
+    if not path.exists():
+        keep_batch(path, torch.empty(0), make(), thumbs=False)
+    data = load_file(path)
+    return Measured(data["right"], data["agreement"], data["features"])

@@ -1,0 +1,133 @@
+"""What each stage must show before the next one starts. Numbers go to `out/gates.json`.
+
+judge   reads held-out clips: all three right at least 98 %
+vae     held-out clips: at least 31 dB, each reading right in at least 95 % of the reconstructions
+image   25 steps with guidance: colour and body of single pictures
+motion  25 steps with guidance: colour, body, motion and all three of clips
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from torch import Tensor
+
+from animatelcm_core.config import SHAPES
+from animatelcm_core.motion_module import MotionModel
+from animatelcm_core.schedule import SCHEDULES
+
+from ...samplers import ddim, unet_eps
+from ..world import clips as world
+from ..world import domains as kinds
+from ..world import judge
+from . import networks, stages
+from .loop import step_generator
+
+FLOORS = {
+    "judge": {"all": 0.98},
+    "vae": {"psnr_db": 31.0, "colour": 0.95, "shape": 0.95, "motion": 0.95},
+    "image": {"colour": 0.95, "shape": 0.85},
+    "motion": {"colour": 0.95, "shape": 0.85, "motion": 0.80, "all": 0.75},
+}
+
+
+def record(out: Path, gate: str, numbers: dict[str, float]) -> None:
+    """Write the numbers down, then raise RuntimeError if one is under its floor."""
+    path = out / "gates.json"
+    known = json.loads(path.read_text(encoding="ascii")) if path.exists() else {}
+    known[gate] = {key: round(value, 4) for key, value in numbers.items()}
+    path.write_text(json.dumps(known, indent=1) + "\n", encoding="ascii")
+    print(gate, known[gate])
+    for key, floor in FLOORS[gate.split("_")[0]].items():
+        if numbers[key] < floor:
+            raise RuntimeError(
+                f"gate {gate}: got {key} {numbers[key]:.3f}; expected at least {floor}. Train this stage "
+                "longer before the next one: what it cannot do, nothing after it can."
+            )
+
+
+def shares(right: dict[str, Tensor]) -> dict[str, float]:
+    return {key: float(value.float().mean()) for key, value in right.items()}
+
+
+@torch.inference_mode()
+def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
+    """(n, f, 4, 8, 8) in model units -> (n, f, 3, 64, 64) in 0..1."""
+    parts = [networks.decode(vae, part / networks.LATENT_SCALE) for part in latents.flatten(0, 1).split(64)]
+    return (torch.cat(parts).unflatten(0, latents.shape[:2]) / 2 + 0.5).clamp(0, 1)
+
+
+def gate_judge(out: Path, clips: int = 300) -> None:
+    pictures, labels = judge.held_out(clips)
+    record(out, "judge", shares(judge.read(pictures, stages.load_judge(out)).right(labels)))
+
+
+@torch.inference_mode()
+def gate_vae(out: Path, clips: int = 100) -> None:
+    vae = stages.load_vae(out)
+    pictures, labels = judge.held_out(clips)
+    again = clips_through(vae, pictures)
+    right = shares(judge.read(again, stages.load_judge(out)).right(labels))
+    others = {
+        f"{kind}_db": decibel(again_through(vae, x), x)
+        for kind in ("worn", "inked")
+        for x in [kinds.pictures(kind, clips, step_generator(10_001, 0)) / 2 + 0.5]
+    }
+    record(out, "vae", {"psnr_db": decibel(again, pictures), **right, **others})
+
+
+@torch.inference_mode()
+def clips_through(vae: AutoencoderKL, clips: Tensor) -> Tensor:
+    """Clips (n, f, 3, 64, 64) in 0..1, encoded and decoded."""
+    return torch.cat([again_through(vae, x) for x in clips.flatten(0, 1).split(64)]).view_as(clips)
+
+
+def again_through(vae: AutoencoderKL, x: Tensor) -> Tensor:
+    """Pictures (n, 3, 64, 64) in 0..1, encoded and decoded."""
+    return (networks.decode(vae, networks.encode(vae, x * 2 - 1)) / 2 + 0.5).clamp(0, 1)
+
+
+def decibel(got: Tensor, wanted: Tensor) -> float:
+    """Mean over the first axis of the peak signal to noise ratio, values in 0..1."""
+    return float((-10 * (got - wanted).square().flatten(1).mean(1).log10()).mean())
+
+
+def draw_samples(out: Path, clips: int, guidance: float, seed: int, motion: bool) -> tuple[Tensor, Tensor]:
+    """Clips (n, f, 3, 64, 64) and their labels (n, 3); without `motion` single pictures (f = 1)."""
+    image, vae = stages.load_image(out), stages.load_vae(out)
+    blocks = None
+    schedule = stages.IMAGE_SCHEDULE
+    if motion:
+        model = MotionModel(SHAPES)
+        model.load_state_dict(stages.load_ema(out / "motion.pt"))
+        blocks, schedule = model.eval().blocks(), SCHEDULES["animatediff"]
+    combinations = world.all_captions()
+    labels = torch.tensor([combinations[i % len(combinations)] for i in range(clips)])
+    frames = world.FRAMES if motion else 1
+    empty = networks.encode_text(image.text, [""])
+    pictures = []
+    for start in range(0, clips, 10):
+        part = labels[start : start + 10]
+        texts = stages.captions_of(part, step_generator(0, 0), empty=0.0, brief=0.0)
+        context = networks.encode_text(image.text, texts)
+        noise = torch.randn(len(part), frames, 4, 8, 8, generator=step_generator(seed, start))
+        latents = ddim(unet_eps(image.unet, blocks), noise, context, empty, schedule, 25, guidance)
+        pictures.append(decode(vae, latents))
+    return torch.cat(pictures), labels
+
+
+def gate_samples(out: Path, gate: str, clips: int, guidance: float, seed: int = 77) -> Tensor:
+    """Gate `image` or `motion`. Returns the pictures for looking at."""
+    began = time.monotonic()
+    pictures, labels = draw_samples(out, clips, guidance, seed, motion=gate == "motion")
+    right = shares(judge.read(pictures, stages.load_judge(out)).right(labels))
+    if gate == "image":
+        right = {key: right[key] for key in ("colour", "shape")}
+    record(
+        out, f"{gate}_guidance_{guidance:g}", {**right, "clips": clips, "seconds": time.monotonic() - began}
+    )
+    return pictures

@@ -1,0 +1,112 @@
+"""The small model: Stable Diffusion 1.5's own classes, a hundredth of its size.
+
+8x VAE with 4 latent channels, UNet of 64 and 128 channels with text attention on both levels, two-layer CLIP
+text model on the standard vocabulary. Group norm has 32 groups everywhere, as ComfyUI hard-codes it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+LATENT_SCALE = 0.18215  # Stable Diffusion's; the VAE is folded so that it gives unit variance here too
+START, END = 49406, 49407  # CLIP's begin and end tokens; the end token also pads
+LENGTH = 77
+TEXT = 32  # width of the text model: nine tenths of it are the vocabulary's 49408 rows
+WORDS_FILE = Path(__file__).parents[1] / "world" / "words.json"
+WORDS: dict[str, int] = json.loads(WORDS_FILE.read_text(encoding="ascii"))
+
+
+def vae() -> AutoencoderKL:
+    """(b, 3, 64, 64) in -1..1 <-> (b, 4, 8, 8)."""
+    sizes: dict[str, Any] = dict(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(32, 32, 64, 64),
+        layers_per_block=1,
+        latent_channels=4,
+        sample_size=64,
+        scaling_factor=LATENT_SCALE,
+    )
+    return AutoencoderKL(**sizes)
+
+
+def unet() -> UNet2DConditionModel:
+    """eps((b, 4, 8, 8), t, (b, 77, 32))."""
+    sizes: dict[str, Any] = dict(
+        sample_size=8,
+        block_out_channels=(64, 128),
+        down_block_types=("CrossAttnDownBlock2D",) * 2,
+        up_block_types=("CrossAttnUpBlock2D",) * 2,
+        layers_per_block=2,
+        cross_attention_dim=TEXT,
+        attention_head_dim=4,  # diffusers' name for the number of heads
+    )
+    return UNet2DConditionModel(**sizes)
+
+
+def text_model() -> CLIPTextModel:
+    """(b, 77) tokens -> (b, 77, 32). Tokens outside the world's words start at zero and stay there."""
+    config = CLIPTextConfig(
+        vocab_size=49408,
+        hidden_size=TEXT,
+        intermediate_size=4 * TEXT,
+        projection_dim=TEXT,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=LENGTH,
+        hidden_act="quick_gelu",
+        bos_token_id=START,
+        eos_token_id=END,
+        pad_token_id=END,
+    )
+    model = CLIPTextModel(config)
+    embedding = model.get_input_embeddings()
+    assert isinstance(embedding, nn.Embedding)
+    table = embedding.weight
+    with torch.no_grad():
+        known = torch.tensor([START, END, *WORDS.values()])
+        rows = torch.randn(len(known), table.shape[1]) * 0.5
+        table.zero_()
+        table[known] = rows
+    return model
+
+
+def tokenize(captions: list[str]) -> Tensor:
+    """(b, 77) int64. The world's words are single tokens of CLIP's vocabulary: words.json.
+
+    Raises KeyError for a word outside the world.
+    """
+    rows = []
+    for text in captions:
+        ids = [START, *(WORDS[word] for word in text.split()), END]
+        rows.append(ids + [END] * (LENGTH - len(ids)))
+    return torch.tensor(rows)
+
+
+def encode(model: AutoencoderKL, x: Tensor) -> Tensor:
+    """Raw latents (b, 4, 8, 8) of pictures (b, 3, 64, 64) in -1..1: the mode of the posterior."""
+    posterior: Any = model.encode(x, return_dict=False)[0]
+    return posterior.mean
+
+
+def decode(model: AutoencoderKL, z: Tensor) -> Tensor:
+    """Pictures (b, 3, 64, 64), about -1..1, of raw latents (b, 4, 8, 8)."""
+    pictures: Any = model.decode(z, return_dict=False)[0]  # type: ignore[arg-type]
+    return pictures
+
+
+def encode_text(model: CLIPTextModel, captions: list[str]) -> Tensor:
+    """Context of the UNet, (b, 77, 32)."""
+    return model(input_ids=tokenize(captions)).last_hidden_state
+
+
+def parameters(*models: nn.Module) -> int:
+    return sum(p.numel() for model in models for p in model.parameters())

@@ -1,0 +1,48 @@
+"""One clip on the training side, the same steps as ComfyUI's `ddim` with `simple`.
+
+    python -m training.shapes.sample --noise N.safetensors --caption "a red fish sleeping" --out L.safetensors
+
+samples one clip from the exported files in demo/ and the tensor `noise` (f, 4, 8, 8), and writes `latents`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from animatelcm_core.schedule import SCHEDULES
+
+from ...samplers import ddim, unet_eps
+from ..paths import DEMO
+from .networks import encode_text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="One clip from the exported files, by DDIM.")
+    parser.add_argument("--folder", type=Path, default=DEMO)
+    parser.add_argument("--noise", type=Path, required=True)
+    parser.add_argument("--caption", required=True)
+    parser.add_argument("--steps", type=int, default=25)
+    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    from .export import restore  # it imports every stage, which sampling alone does without
+
+    model = restore(options.folder)
+    context, empty = encode_text(model.image.text, [options.caption, ""]).split(1)
+    latents = ddim(
+        unet_eps(model.image.unet, model.motion.blocks()),
+        load_file(options.noise)["noise"][None],
+        context,
+        empty,
+        SCHEDULES["animatediff"],
+        options.steps,
+        options.guidance,
+    )
+    save_file({"latents": latents[0]}, options.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""The small world as data sets for the trainer: clean pictures, worn videos (see worn.py).
+
+Nothing is stored but what `encode` makes of them; sample i is the same in every run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...base import load_base
+from ...config import BaseConfig
+from ...data import Dataset, Sample, encode
+from ..teacher.loop import step_generator
+from . import clips as world
+from . import degraded as worn
+
+IMAGES, VIDEOS = 6000, 2000
+UNNAMED = 0.5
+SEEDS = {"images": 101, "videos": 102, "mixed": 103, "clips": 104}
+
+
+class Pictures(Dataset):
+    """Single frames of clean clips with full captions: what images are in the paper."""
+
+    def __init__(self, samples: int = IMAGES):
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def load(self, index: int, generator: torch.Generator) -> Sample:
+        own = step_generator(SEEDS["images"], index)
+        clip = world.sample_clips(1, own)
+        frame = int(torch.randint(world.FRAMES, (), generator=own))
+        return Sample(index, clip.captions()[0], pixels=as_bytes(world.draw(clip, [frame])[0]))
+
+
+class WornVideos(Dataset):
+    """Clips with watermark, blur and half of the captions brief: what videos are in the paper."""
+
+    def __init__(self, samples: int = VIDEOS):
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def load(self, index: int, generator: torch.Generator) -> Sample:
+        clips = worn.sample(1, step_generator(SEEDS["videos"], index))
+        return Sample(index, clips.captions[0], pixels=as_bytes(clips.pixels[0]))
+
+
+class CleanVideos(Dataset):
+    """Clean clips: what adapters are adapted on (`clips`).
+
+    For image to video (`mixed`) in colours between the palette's, and half of the captions leave the colour
+    out: told by a word every time, it would not be looked for in the image.
+    """
+
+    def __init__(self, samples: int = VIDEOS, mixed: bool = False):
+        self.samples, self.mixed = samples, mixed
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def load(self, index: int, generator: torch.Generator) -> Sample:
+        seed = SEEDS["mixed" if self.mixed else "clips"]
+        own = step_generator(seed, index)
+        clip = world.sample_clips(1, own, between=self.mixed)
+        text = clip.captions()[0]
+        if self.mixed and torch.rand((), generator=own) < UNNAMED:
+            text = world.without_colour(text)
+        return Sample(index, text, pixels=as_bytes(world.draw(clip)[0]))
+
+
+def as_bytes(pixels: Tensor) -> Tensor:
+    """0..1 -> uint8."""
+    return (pixels * 255).round().to(torch.uint8)
+
+
+def make_clean(checkpoint: Path, out: Path, videos: int = VIDEOS) -> None:
+    """Encode the clips of stage three into `out/mixed` and `out/clips`. Goes on where it was cut."""
+    base = load_base(BaseConfig(variant="shapes", checkpoint=checkpoint))
+    for name in ("mixed", "clips"):
+        encode(CleanVideos(videos, name == "mixed"), base, out / name, batch=4, shard_size=256)
+
+
+def make_caches(checkpoint: Path, out: Path, images: int = IMAGES, videos: int = VIDEOS) -> None:
+    """Encode pictures and worn videos into `out/images` and `out/videos`. Goes on where it was cut."""
+    base = load_base(BaseConfig(variant="shapes", checkpoint=checkpoint))
+    encode(Pictures(images), base, out / "images", batch=64, shard_size=2048)
+    encode(WornVideos(videos), base, out / "videos", batch=4, shard_size=256)
