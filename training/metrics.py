@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from animatelcm_core.atomic import write_text
+
 BUCKETS = 5
 
 
@@ -28,7 +30,7 @@ def trim(path: Path, step: int) -> None:
             continue  # the last line of a run that was killed while writing it
         if row["step"] <= step:
             kept.append(line)
-    path.write_text("".join(line + "\n" for line in kept), encoding="ascii")
+    write_text(path, "".join(line + "\n" for line in kept))
 
 
 class Gathered:

@@ -111,7 +111,7 @@ def test_an_interrupted_cache_is_gone_on_with(tmp_path: Path) -> None:
         interrupted(writer(tmp_path / "cut"))
     with pytest.raises(DataError, match="unfinished cache .* with 4 samples"):
         CachedDataset(tmp_path / "cut")
-    (tmp_path / "cut" / "00001.safetensors.tmp").write_bytes(b"half a shard")
+    (tmp_path / "cut" / "00001.safetensors.123.part").write_bytes(b"half a shard")
     (tmp_path / "cut" / "00001.safetensors").write_bytes(b"a shard that is in no index")
     with writer(tmp_path / "cut") as target:
         assert (target.samples, target.consumed) == (4, 4)
@@ -236,7 +236,7 @@ def test_a_full_disk_costs_the_shard_in_the_making(tmp_path: Path) -> None:
             add(target, 7, 8)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert not list((tmp_path / "full").glob("*.tmp"))
+    assert not list((tmp_path / "full").glob("*.part"))
     with writer(tmp_path / "full") as target:
         assert target.samples == 4
         add(target, 4, 10)

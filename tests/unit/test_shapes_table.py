@@ -100,7 +100,7 @@ def test_a_cut_loses_at_most_one_batch(tmp_path: Path, net: judge.BodyNet) -> No
     a, b = (load_cell(tmp_path / name, CELL) for name in ("whole", "cut"))
     assert torch.equal(a.features, b.features)
     assert torch.equal(a.right, b.right)
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def measured(all_right: float, shift: float, space: Space, n: int = 60) -> Measured:

@@ -74,7 +74,7 @@ def test_the_command_end_to_end_and_again_after_a_cut(
     assert results["settings"]["files"]["motion"]["name"] == MOTION.name
     assert str(tmp_path) not in (to / "results.json").read_text()
     assert (to / "steps_2.png").is_file()
-    assert not list(to.rglob("*.tmp"))
+    assert not list(to.rglob("*.part"))
     assert read_about(to / "steps_2" / "00001.mp4")["caption"] == CAPTIONS[1]
 
     monkeypatch.setattr(plan, "load", None)  # nothing is missing: no network is needed

@@ -22,6 +22,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
+from animatelcm_core.atomic import write_text
 from training.machine import describe, peak_memory
 
 from ..arithmetic import matmul_rate, wait_for
@@ -120,7 +121,7 @@ def keep(path: Path, row: dict[str, Any]) -> None:
     same = ("settings", "device", "processes")
     runs = [run for run in runs if any(run[key] != row[key] for key in same)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"runs": [*runs, row]}, indent=1) + "\n", encoding="ascii")
+    write_text(path, json.dumps({"runs": [*runs, row]}, indent=1) + "\n")
 
 
 def resolved(options: argparse.Namespace) -> RunConfig:

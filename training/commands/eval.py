@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from animatelcm_core.atomic import write_text
 from animatelcm_core.schedule import SCHEDULES
 
 from ..config import BaseConfig, ConfigError, parse_run
@@ -220,9 +220,7 @@ def evaluate(options: argparse.Namespace, arguments: list[str]) -> dict[str, Any
         "measured_by": measured_by,
         "rows": rows,
     }
-    aside = to / "results.tmp"
-    aside.write_text(json.dumps(results, indent=1) + "\n", encoding="ascii")
-    os.replace(aside, to / "results.json")
+    write_text(to / "results.json", json.dumps(results, indent=1) + "\n")
     return results
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from animatelcm_core.atomic import write_text
 
 from .errors import DataError
 
@@ -88,18 +89,4 @@ def read_index(folder: Path) -> CacheIndex:
 
 def write_index(folder: Path, index: CacheIndex) -> None:
     """Replace index.json. Raises OSError, the old one kept."""
-    write_atomic(folder / INDEX, index.model_dump_json(indent=1).encode())
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write aside, flush, rename. Raises OSError with `path` as it was."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as sink:
-            sink.write(content)
-            sink.flush()
-            os.fsync(sink.fileno())
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_text(folder / INDEX, index.model_dump_json(indent=1))

@@ -13,7 +13,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from .cache_index import INDEX, CacheIndex, CacheMeta, Shard, read_index, write_atomic, write_index
+from animatelcm_core.atomic import write_bytes
+
+from .cache_index import INDEX, CacheIndex, CacheMeta, Shard, read_index, write_index
 from .errors import DataError
 
 
@@ -47,6 +49,8 @@ class CacheWriter:
         if (out / INDEX).exists():
             self.index = read_index(out)
             check_same(out, self.index, fresh)
+            for unfinished in out.glob("*.part"):  # of a run that was killed while it wrote
+                unfinished.unlink()
             self._remember_captions()
         else:
             self.index = fresh
@@ -160,7 +164,7 @@ class CacheWriter:
         content = save(tensors, {"words": json.dumps(words)})  # one entry: safetensors shuffles several
         path = self.out / f"{number:05d}.safetensors"
         try:
-            write_atomic(path, content)
+            write_bytes(path, content)
         except OSError as error:
             raise OSError(
                 error.errno,

@@ -16,7 +16,9 @@ import torch.utils.data as torch_data
 from torch import Tensor
 from tqdm import tqdm
 
-from .cache_index import INDEX, CacheMeta, read_index, write_atomic
+from animatelcm_core.atomic import write_text
+
+from .cache_index import INDEX, CacheMeta, read_index
 from .cache_writer import CacheWriter
 from .errors import DataError
 from .reading import Report, Skip, Tally, read
@@ -193,7 +195,7 @@ class _Job:
         )
 
     def _keep_skipped(self) -> None:
-        write_atomic(self.out / SKIPPED, json.dumps(self.skipped, indent=1).encode())
+        write_text(self.out / SKIPPED, json.dumps(self.skipped, indent=1))
 
 
 def _digest(dataset: Dataset, seed: int, passes: int) -> str:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from animatelcm_core.atomic import write_text
 
 from .errors import DataError
 
@@ -68,13 +69,8 @@ def _kept(beside: Path, stamp: list[int]) -> TarIndex | None:
 
 
 def _keep(beside: Path, stamp: list[int], index: TarIndex) -> None:
-    temporary = beside.with_name(f"{beside.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps({"stamp": stamp, **asdict(index)}), encoding="utf-8")
-        os.replace(temporary, beside)
-    except OSError:  # a read-only folder or a full disk: the index is made anew at each start
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with contextlib.suppress(OSError):  # a read-only folder or a full disk: it is made anew at each start
+        write_text(beside, json.dumps({"stamp": stamp, **asdict(index)}))
 
 
 def _made(path: Path) -> TarIndex:

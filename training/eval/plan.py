@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import statistics
 import time
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 
+from animatelcm_core.atomic import write_text
 from animatelcm_core.schedule import SCHEDULES
 
 from ..arithmetic import wait_for
@@ -92,9 +92,7 @@ def claim_folder(to: Path, about: dict[str, Any]) -> None:
             )
         return
     to.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(about, indent=1) + "\n", encoding="ascii")
-    os.replace(aside, path)
+    write_text(path, json.dumps(about, indent=1) + "\n")
 
 
 def fill(plan: Plan, to: Path, device: torch.device) -> None:

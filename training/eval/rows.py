@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
+
+from ..tensor_files import save_tensors
 
 PART = 32
 
@@ -23,9 +24,7 @@ def kept_rows(folder: Path, clips: int, compute: Callable[[int], Tensor], part: 
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             rows = torch.stack([compute(number).float().cpu() for number in range(start, stop)])
-            aside = path.with_suffix(".tmp")
-            save_file({"rows": rows.contiguous()}, aside)
-            os.replace(aside, path)
+            save_tensors(path, {"rows": rows.contiguous()})
         parts.append(load_file(path)["rows"])
     return torch.cat(parts)
 

@@ -11,7 +11,6 @@ resolution, as players want it, smaller pictures all of it.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,8 @@ from av.codec.codec import UnknownCodecError
 from av.error import FFmpegError
 from einops import rearrange
 from torch import Tensor
+
+from animatelcm_core.atomic import beside
 
 from ..data.errors import DataError
 from ..data.media import fill, read_clip
@@ -61,8 +62,7 @@ def write_video(path: Path, frames: Tensor, about: dict[str, Any], name: str | N
     name = name or codec()
     pixels = (rearrange(frames, "f c h w -> f h w c").clamp(0, 1) * 255).round().byte().cpu().numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".tmp")
-    with av.open(str(aside), "w", format="mp4") as container:
+    with beside(path) as part, av.open(str(part), "w", format="mp4") as container:
         container.metadata["comment"] = json.dumps(about)
         stream: Any = container.add_stream(name, rate=1000 // FRAME_MILLISECONDS)
         stream.height, stream.width = pixels.shape[1:3]
@@ -71,7 +71,6 @@ def write_video(path: Path, frames: Tensor, about: dict[str, Any], name: str | N
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    os.replace(aside, path)
     return path
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from math import prod
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from torch import Tensor
+
+from ...atomic import replacing
 
 Specs = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
 
@@ -56,18 +55,3 @@ def write_safetensors(
                     f"got {tensor.dtype} {tuple(tensor.shape)} for {name}; expected {dtype} {shape}"
                 )
             file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A binary file to write beside `path`, renamed to it at the end; removed if anything goes wrong."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:  # also a keyboard interrupt
-        part.unlink(missing_ok=True)
-        raise

@@ -32,6 +32,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
+from animatelcm_core.atomic import write_text
 from animatelcm_core.consistency import add_noise, x0_from_eps
 from animatelcm_core.formats import AdapterKind, build_motion_model
 from animatelcm_core.schedule import SCHEDULES
@@ -302,7 +303,7 @@ def main() -> None:
     content = {**about(command), "clips": options.clips, "steps": STEPS, "rows": rows, "change": changes}
     content["levels"] = by_level
     options.to.mkdir(parents=True, exist_ok=True)
-    (options.to / "control.json").write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
+    write_text(options.to / "control.json", json.dumps(content, indent=1) + "\n")
     plot(rows, options.to / "control.png")
     sheet([clip for group in strips for clip in group], options.to / "control_clips.png")
 

@@ -19,6 +19,8 @@ from typing import Any
 
 import torch
 
+from animatelcm_core.atomic import write_text
+
 from ...eval.intervals import over_seeds
 from ...eval.metrics import frechet
 from ..measure import pictures
@@ -159,7 +161,7 @@ def main() -> None:
         "curves": figure(rows),
     }
     options.to.mkdir(parents=True, exist_ok=True)
-    (options.to / "fig5.json").write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
+    write_text(options.to / "fig5.json", json.dumps(content, indent=1) + "\n")
     plot(rows, options.to / "fig5.png")
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ... import single_file
+from ...tensor_files import save_tensors
 from ..paths import DEMO
 from ..teacher import networks, stages
 from ..teacher.export import SIZES, restore_checkpoint
@@ -55,8 +55,7 @@ def save(vae: AutoencoderKL, to: Path) -> Path:
     tensors = {key.removeprefix(single_file.VAE): value.half().contiguous() for key, value in named.items()}
     metadata = {"animatelcm.shapes": json.dumps(SIZES), "modelspec.title": "AnimateLCM small world, fine VAE"}
     to.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, to, metadata=metadata)
-    return to
+    return save_tensors(to, tensors, metadata)
 
 
 def main() -> None:

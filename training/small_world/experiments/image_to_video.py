@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from animatelcm_core.atomic import write_text
 from animatelcm_core.color_align import align, official
 from animatelcm_core.motion_module import MotionModel
 
@@ -159,7 +160,7 @@ def main() -> None:
         named_runs = (c.partition("=") for c in options.compare)
         command += " --compare " + " ".join(f"{name}={shown(Path(run))}" for name, _, run in named_runs)
     content = {**about(command), "clips": options.clips, "steps": STEPS, "rows": rows, "motion_scale": curve}
-    (options.to / "i2v.json").write_text(json.dumps(content, indent=1) + "\n", encoding="ascii")
+    write_text(options.to / "i2v.json", json.dumps(content, indent=1) + "\n")
     plot(curve, options.to / "i2v.png")
 
 

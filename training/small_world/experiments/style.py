@@ -12,13 +12,12 @@ what it changed as a LoRA, a seventh of its size; `merge` makes a personal check
 from __future__ import annotations
 
 import argparse
-import os
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from animatelcm_core.consistency import add_noise
@@ -27,6 +26,7 @@ from ... import single_file
 from ...adapters import layers
 from ...export import kohya_tensors, save_lora
 from ...lora_file import merge_lora_file
+from ...tensor_files import save_tensors
 from ..paths import DEMO
 from ..teacher import networks, stages
 from ..teacher.export import restore_checkpoint, rewrite
@@ -83,8 +83,7 @@ def cached_latents(vae: AutoencoderKL, out: Path, frames: int, seed: int) -> tup
     if not path.exists():
         out.mkdir(parents=True, exist_ok=True)
         latents, labels = styled_latents(vae, frames, seed)
-        save_file({"latents": latents.contiguous(), "labels": labels}, path.with_suffix(".tmp"))
-        os.replace(path.with_suffix(".tmp"), path)
+        save_tensors(path, {"latents": latents.contiguous(), "labels": labels})
     data = load_file(path)
     return data["latents"], data["labels"]
 

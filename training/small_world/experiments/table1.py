@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from animatelcm_core.atomic import write_text
+
 from ...eval.intervals import bootstrap, centred_interval
 from ...eval.metrics import real_versus_real
 from ...samplers import Spacing
@@ -152,7 +154,7 @@ def guard(out: Path, digests: dict[str, str]) -> None:
         raise ValueError(
             f"got other files for {changed[0]} than {out.name} was made with. Use a new folder for --out."
         )
-    path.write_text(json.dumps({**known, **digests}, indent=1) + "\n", encoding="ascii")
+    write_text(path, json.dumps({**known, **digests}, indent=1) + "\n")
 
 
 def floors(options: argparse.Namespace, space: Space, net: judge.BodyNet) -> dict[str, Any]:
@@ -233,7 +235,7 @@ def main() -> None:
         return
     table = report(options, net)
     options.to.mkdir(parents=True, exist_ok=True)
-    (options.to / "table1.json").write_text(json.dumps(table, indent=1) + "\n", encoding="ascii")
+    write_text(options.to / "table1.json", json.dumps(table, indent=1) + "\n")
     pictures.plot_table(table, options.to / "table1.png")
     pictures.sheet(options.out, plan_of(options).fixed(), options.to / "table1_clips.png")
     for line in table["claims"]:

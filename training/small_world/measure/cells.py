@@ -6,15 +6,15 @@ batch it was in, and two processes may fill one table.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from ...tensor_files import save_tensors
 from ..world import judge
 from .metrics import Measured, asked_labels, captions_of, measure
 from .pipelines import Arm, Setting, sample
@@ -80,9 +80,7 @@ def keep_batch(path: Path, clips: Tensor, measured: Measured, thumbs: bool) -> N
         frames = torch.linspace(0, clips.shape[1] - 1, THUMBS).long()
         tensors["thumbs"] = (clips[:, frames] * 255).round().to(torch.uint8).contiguous()
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(tensors, aside)
-    os.replace(aside, path)
+    save_tensors(path, tensors)
 
 
 def load_cell(folder: Path, cell: Cell) -> Measured:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from animatelcm_core.config import SHAPES
@@ -18,6 +18,7 @@ from animatelcm_core.formats import save_motion
 from animatelcm_core.motion_module import MotionModel
 
 from ... import single_file
+from ...tensor_files import save_tensors
 from ..paths import JUDGE
 from . import networks, stages
 
@@ -109,8 +110,7 @@ def rewrite(
     tensors = load_file(base)
     for key, value in changes.items():
         tensors[key] = value.detach().reshape(tensors[key].shape).to(tensors[key].dtype).contiguous()
-    save_file(tensors, path, metadata=about)
-    return path
+    return save_tensors(path, tensors, about)
 
 
 def restore(folder: Path) -> SmallModel:
@@ -125,10 +125,10 @@ def export(out: Path, to: Path) -> None:
     """Write `to/shapes_sd.safetensors`, `to/shapes_motion.safetensors`, and the judge beside this file."""
     to.mkdir(parents=True, exist_ok=True)
     metadata = {"animatelcm.shapes": json.dumps(SIZES), "modelspec.title": "AnimateLCM small world"}
-    save_file(checkpoint_tensors(out), to / "shapes_sd.safetensors", metadata=metadata)
+    save_tensors(to / "shapes_sd.safetensors", checkpoint_tensors(out), metadata)
     motion = stages.load_ema(out / "motion.pt")
     about = {"animatelcm.heads": "4", "animatelcm.schedule": "animatediff"}
     save_motion(to / "shapes_motion.safetensors", motion, about, torch.float16)
     net = stages.load_judge(out).state_dict()
     judge_file = JUDGE
-    save_file({key: value.to(torch.float16).contiguous() for key, value in net.items()}, judge_file)
+    save_tensors(judge_file, {key: value.to(torch.float16).contiguous() for key, value in net.items()})

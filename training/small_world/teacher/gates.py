@@ -16,6 +16,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
+from animatelcm_core.atomic import write_text
 from animatelcm_core.config import SHAPES
 from animatelcm_core.motion_module import MotionModel
 from animatelcm_core.schedule import SCHEDULES
@@ -40,7 +41,7 @@ def record(out: Path, gate: str, numbers: dict[str, float]) -> None:
     path = out / "gates.json"
     known = json.loads(path.read_text(encoding="ascii")) if path.exists() else {}
     known[gate] = {key: round(value, 4) for key, value in numbers.items()}
-    path.write_text(json.dumps(known, indent=1) + "\n", encoding="ascii")
+    write_text(path, json.dumps(known, indent=1) + "\n")
     print(gate, known[gate])
     for key, floor in FLOORS[gate.split("_")[0]].items():
         if numbers[key] < floor:

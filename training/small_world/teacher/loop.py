@@ -7,7 +7,6 @@ the same batches as one that was not.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -15,6 +14,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from animatelcm_core.atomic import replacing
 
 from ...lr_schedule import rate_at
 
@@ -38,10 +39,8 @@ def step_generator(seed: int, step: int) -> torch.Generator:
 
 
 def save_atomic(payload: object, path: Path) -> None:
-    """Write beside, then rename: a cut or a full disk never costs the last good file."""
-    temporary = path.with_suffix(".tmp")
-    torch.save(payload, temporary)
-    os.replace(temporary, path)
+    with replacing(path) as file:
+        torch.save(payload, file)
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:

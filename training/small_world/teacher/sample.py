@@ -10,11 +10,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from animatelcm_core.schedule import SCHEDULES
 
 from ...samplers import ddim, unet_eps
+from ...tensor_files import save_tensors
 from ..paths import DEMO
 from .networks import encode_text
 
@@ -41,7 +42,7 @@ def main() -> None:
         options.steps,
         options.guidance,
     )
-    save_file({"latents": latents[0]}, options.out)
+    save_tensors(options.out, {"latents": latents[0]})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from einops import rearrange
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from animatelcm_core.attach import attached
@@ -20,6 +20,7 @@ from animatelcm_core.consistency import add_noise
 from animatelcm_core.motion_module import MotionModel, zero_init
 from animatelcm_core.schedule import SCHEDULES, Schedule
 
+from ...tensor_files import save_tensors
 from ..world import clips as world
 from ..world import degraded as worn
 from ..world import domains as kinds
@@ -162,7 +163,7 @@ def make_latents(out: Path, compile: bool = False, clips: int = 4000) -> None:
     generator = step_generator(1, 0)
     sample = torch.cat([networks.encode(model, kinds.pictures("clean", 64, generator)) for _ in range(16)])
     fold(model, sample)
-    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, out / "vae.safetensors")
+    save_tensors(out / "vae.safetensors", {k: v.contiguous() for k, v in model.state_dict().items()})
     latents = torch.empty(clips, world.FRAMES, 4, 8, 8, dtype=torch.float16)
     labels = torch.empty(clips, 3, dtype=torch.int64)
     for start in range(0, clips, 20):
@@ -175,7 +176,7 @@ def make_latents(out: Path, compile: bool = False, clips: int = 4000) -> None:
         labels[start:stop] = torch.stack([batch.body, batch.colour, batch.motion], dim=1)
         if start % 500 == 0:
             print(f"latents {stop}/{clips}")
-    save_file({"latents": latents, "labels": labels}, out / "latents.safetensors")
+    save_tensors(out / "latents.safetensors", {"latents": latents, "labels": labels})
 
 
 def fold(model: AutoencoderKL, sample: Tensor) -> None:
