@@ -33,6 +33,7 @@ from animatelcm_core.solver import Solver
 
 from .config_file import ConfigError, apply_change, extended
 from .data.config import DataConfig
+from .variants import find_variant
 
 
 class Section(BaseModel):
@@ -53,15 +54,15 @@ LocalFile = Annotated[Path, AfterValidator(_is_file)]
 class BaseConfig(Section):
     """The frozen network. Every path is local: nothing is downloaded.
 
-    variant: `sd15`, or `shapes` for the small world. checkpoint: single-file Stable Diffusion (.safetensors).
+    variant: the size, one of training/variants.py. checkpoint: single-file Stable Diffusion (.safetensors).
     vae: a VAE file to use in place of the checkpoint's.
     motion: the teacher's motion weights, in any layout the pack reads.
     lora: the image stage's LoRA in kohya names; stage video needs it unless its arm trains one.
-    tokenizer: folder with vocab.json and merges.txt, as ComfyUI's comfy/sd1_tokenizer; none for `shapes`.
+    tokenizer: folder with vocab.json and merges.txt, as ComfyUI's comfy/sd1_tokenizer; sd15 needs it.
     dtype: of the frozen weights.
     """
 
-    variant: Literal["sd15", "shapes"] = "sd15"
+    variant: Annotated[str, AfterValidator(lambda name: find_variant(name).name)] = "sd15"
     checkpoint: LocalFile
     vae: LocalFile | None = None
     motion: LocalFile | None = None

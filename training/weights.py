@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from animatelcm_core.motion_module import MotionModel
 
 from .adapters import build_adapter, load_adapter
-from .base import MOTION_SIZES, Base, build_text, build_unet, build_vae, load_base, load_motion_model
+from .base import Base, load_base, load_motion_model
 from .config import AdaptConfig, AdapterConfig, ControlSection, RunConfig
 from .lora import Lora, load_lora
-from .small_world.teacher import networks
+from .sd15 import BOS, EOS, TOKENS
+from .variants import find_variant
 
 
 class Weights(Protocol):
@@ -68,17 +69,17 @@ class RandomWeights:
     config: RunConfig
 
     def base(self) -> Base:
-        variant, dtype = self.config.base.variant, getattr(torch, self.config.base.dtype)
+        variant, dtype = find_variant(self.config.base.variant), getattr(torch, self.config.base.dtype)
         with self._seeded(0):
-            parts = build_unet(variant), build_vae(variant), build_text(variant)
+            parts = variant.build_unet(), variant.build_vae(), variant.build_text()
         for part in parts:
             nn.Module.to(part, dtype)  # diffusers' own `to` warns of any change of type
             part.eval().requires_grad_(False)
-        return Base(variant, *parts, _no_words, f"{variant}:random:{self.config.seed}")
+        return Base(variant.name, *parts, _no_words, f"{variant.name}:random:{self.config.seed}")
 
     def motion(self) -> MotionModel:
         with self._seeded(1):
-            model = MotionModel(MOTION_SIZES[self.config.base.variant])
+            model = MotionModel(find_variant(self.config.base.variant).motion)
         return model.eval().requires_grad_(False)
 
     def lora(self, unet: nn.Module) -> Lora:
@@ -122,6 +123,6 @@ def new_adapter(config: AdapterConfig, unet: UNet2DConditionModel) -> nn.Module:
 
 def _no_words(captions: list[str]) -> Tensor:
     """Empty captions: a tokenizer would need files."""
-    tokens = torch.full((len(captions), networks.LENGTH), networks.END)
-    tokens[:, 0] = networks.START
+    tokens = torch.full((len(captions), TOKENS), EOS)
+    tokens[:, 0] = BOS
     return tokens

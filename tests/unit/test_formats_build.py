@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from animatelcm_core.config import SHAPES
+from animatelcm_core.config import MotionConfig
 from animatelcm_core.formats import HEADS_KEY, build_motion_model, load_motion
 from animatelcm_core.motion_module import MotionModel
 
@@ -37,7 +37,7 @@ def test_built_model_in_another_dtype(t2v: dict[str, Tensor]) -> None:
 
 
 def test_heads_reach_the_modules() -> None:
-    tensors = MotionModel(SHAPES).state_dict()
+    tensors = MotionModel(MotionConfig(channels=(64, 128), heads=4)).state_dict()
     x = torch.randn(4, 64, 2, 2)
     name = "down_blocks.0.motion_modules.0"
     four = build_motion_model(load_motion(tensors, {HEADS_KEY: "4"})).blocks()[name](x, 4)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import torch
 
+from training.sd15 import BOS, EOS, TOKENS
 from training.small_world.teacher.loop import step_generator
-from training.small_world.teacher.networks import END, LENGTH, START, WORDS, tokenize
+from training.small_world.teacher.networks import WORDS, tokenize
+from training.small_world.variant import VARIANT
 from training.small_world.world import clips as world
 from training.small_world.world import judge
+from training.variants import find_variant, known_variants
 
 
 def test_same_seed_same_clips() -> None:
@@ -53,10 +56,10 @@ def test_direction_is_visible_in_a_single_frame() -> None:
 def test_captions_and_tokens() -> None:
     clips = world.sample_clips(50, step_generator(8, 0))
     tokens = tokenize([*clips.captions(), ""])
-    assert tokens.shape == (51, LENGTH)
-    assert (tokens[:, 0] == START).all()
-    assert (tokens[:, -1] == END).all()
-    assert tokens[-1].tolist() == [START] + [END] * (LENGTH - 1)
+    assert tokens.shape == (51, TOKENS)
+    assert (tokens[:, 0] == BOS).all()
+    assert (tokens[:, -1] == EOS).all()
+    assert tokens[-1].tolist() == [BOS] + [EOS] * (TOKENS - 1)
     assert world.caption("fish", "red", "left") == "a red fish swimming left"
     used = {
         word
@@ -64,3 +67,14 @@ def test_captions_and_tokens() -> None:
         for word in world.caption(world.BODIES[b], list(world.COLOURS)[c], world.MOTIONS[m]).split()
     }
     assert used <= set(WORDS)
+
+
+def test_the_small_world_is_a_variant_of_the_trainer() -> None:
+    variant = find_variant("shapes")
+    assert variant is VARIANT
+    assert list(known_variants()) == ["sd15", "shapes"]
+    assert len(variant.motion.modules()) == 11
+    assert variant.size == (world.SIZE, world.SIZE)
+    assert variant.tokenizer(None)(["a red fish"]).shape == (1, TOKENS)
+    assert variant.metrics is not None
+    assert len(variant.metrics().all_captions()) == 90

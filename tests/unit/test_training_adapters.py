@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from animatelcm_core.formats import adapter_lora_key, check_adapter_lora, identify
 from tests.support.small_run import CHECKPOINT, config_of, trainer_of, write_adapter, write_lora
+from training import sd15
 from training.adapters import (
     Control,
     build_adapter,
@@ -22,7 +23,7 @@ from training.adapters import (
     published_name,
     published_tensors,
 )
-from training.base import build_unet, load_base
+from training.base import load_base
 from training.commands.train import train
 from training.config import BaseConfig, ConfigError
 from training.engine import Trainer
@@ -62,7 +63,7 @@ def control(folder: Path, out: Path, kind: str, path: Path, **changes: Any) -> t
 def test_names_are_those_of_the_released_files(kind: str) -> None:
     """Every tensor of the real layouts, and no other, with its shape."""
     with torch.device("meta"):
-        network = build_adapter(kind, build_unet("sd15"), 1)  # type: ignore[arg-type]
+        network = build_adapter(kind, sd15.build_unet(), 1)  # type: ignore[arg-type]
     got = {
         name.removeprefix("control_model."): tuple(value.shape)
         for name, value in published_tensors(kind, network.state_dict()).items()

@@ -41,6 +41,7 @@ def test_files_are_wanted_unless_said_otherwise() -> None:
         ("=3", r"got --set =3; expected a\.b=value"),
         ("steps.more=1", r"got --set steps\.more=1; steps is a value, not a section"),
         ("steps=[1", r"got --set steps=\[1; expected valid YAML"),
+        ("base.variant=tiny", r"base\.variant: .*got variant tiny; expected sd15 or shapes"),
         ("stage=film", r"got stage film .*expected image or video"),
     ],
 )

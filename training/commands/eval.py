@@ -4,14 +4,14 @@ python -m training eval --run runs/my_video --prompts captions.txt --to evaluati
 python -m training eval --checkpoint sd15.safetensors --tokenizer ComfyUI/comfy/sd1_tokenizer \\
     --motion AnimateLCM_sd15_t2v.safetensors --lora AnimateLCM_sd15_t2v_lora.safetensors \\
     --prompts ucf101.csv --clips 2424 --clip CLIP-ViT-H-14 --i3d i3d_400.pt --real UCF-101 --to table1
-python -m training eval --variant shapes --checkpoint demo/shapes_sd.safetensors \\
-    --motion demo/shapes_motion.safetensors --method ddim --guidance 3 --steps 25 --to evaluations/teacher
+python -m training eval --checkpoint sd15.safetensors --tokenizer ComfyUI/comfy/sd1_tokenizer \\
+    --motion mm_sd_v15_v2.ckpt --method ddim --steps 25 --prompts captions.txt --to evaluations/teacher
 
 TO gets a video a clip (steps_4/00012.mp4), a sheet to look at (steps_4.png) and results.json. A run that was
 cut goes on where it was. Later commands may ask a folder for other metrics, more clips or more steps;
 results.json holds what the last one asked for. A personalised model is evaluated as another --checkpoint.
-Nothing is downloaded: a metric is measured if its weights are named. On the small world the judge measures,
-without any.
+Nothing is downloaded: a metric is measured if its weights are named. A variant with measures of
+its own has them without any.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from ..eval.captions import read_captions
 from ..eval.plan import Plan, claim_folder, fill, seconds_per_clip
 from ..eval.rows import digest
 from ..eval.videos import write_sheet
+from ..variants import find_variant, known_variants
 from .common import guarded
 
 Metric = Callable[[int], dict[str, Any]]  # number of steps -> what is measured of those clips
@@ -79,10 +80,9 @@ def base_of(options: argparse.Namespace) -> BaseConfig:
 def captions_of(options: argparse.Namespace, variant: str) -> list[str]:
     if options.prompts is not None:
         return read_captions(options.prompts, options.caption_column)
-    if variant == "shapes":
-        from ..small_world.measure.evaluation import all_captions
-
-        return all_captions()
+    metrics = find_variant(variant).metrics
+    if metrics is not None:
+        return metrics().all_captions()
     raise ConfigError("got no --prompts; expected a file with one caption a line, or a CSV")
 
 
@@ -93,17 +93,19 @@ def given(value: Any, default: Any) -> Any:
 def plan_of(options: argparse.Namespace) -> Plan:
     """Everything checked that can be without reading weights. Raises ConfigError, DataError."""
     base = base_of(options)
-    small = base.variant == "shapes"
+    variant = find_variant(base.variant)
+    fixed = variant.metrics is not None  # they know clips of one size only
     frames = given(options.frames, 16 if base.motion else 1)
-    height, width = options.size or ((64, 64) if small else (512, 512))
-    if height % 8 or width % 8 or min(height, width) < 8 or (small and (height, width) != (64, 64)):
+    height, width = options.size or variant.size
+    if height % 8 or width % 8 or min(height, width) < 8 or (fixed and (height, width) != variant.size):
         raise ConfigError(
-            f"got --size {height} {width}; expected {'64 64' if small else 'multiples of 8 pixels'}"
+            f"got --size {height} {width}; expected "
+            + ("{} {}".format(*variant.size) if fixed else "multiples of 8 pixels")
         )
-    if base.motion is None and (small or frames > 1):
+    if base.motion is None and (fixed or frames > 1):
         raise ConfigError(
             f"got {frames} frames without motion weights; expected --motion FILE"
-            f"{', which the judge needs' if small else ', or --frames 1 for pictures'}"
+            f"{f', which the metrics of {base.variant} need' if fixed else ', or --frames 1 for pictures'}"
         )
     captions = tuple(captions_of(options, base.variant))
     clips = given(options.clips, len(captions))
@@ -131,7 +133,7 @@ def metrics_of(
 ) -> tuple[list[Metric], dict[str, Any]]:
     """What is measured, its weights loaded before anything is sampled; and where those come from."""
     found = [
-        small_world_metric(options, plan) if plan.base.variant == "shapes" else None,
+        own_metric(options, plan),
         clipsim_metric(options, plan, device) if options.clip else None,
         fvd_metric(options, plan, device) if options.i3d or options.real else None,
     ]
@@ -139,17 +141,20 @@ def metrics_of(
     return [metric for metric, _ in present], {k: v for _, about in present for k, v in about.items()}
 
 
-def small_world_metric(options: argparse.Namespace, plan: Plan) -> tuple[Metric, dict[str, Any]]:
-    from ..small_world.measure import evaluation as small_world
-
-    small_world.labels_of(plan.captions)
-    clips = given(options.real_clips, small_world.REAL)
+def own_metric(options: argparse.Namespace, plan: Plan) -> tuple[Metric, dict[str, Any]] | None:
+    """What the variant measures by itself, if anything."""
+    load = find_variant(plan.base.variant).metrics
+    if load is None:
+        return None
+    metrics = load()
+    metrics.labels_of(plan.captions)
+    clips = given(options.real_clips, metrics.REAL)
 
     def measure(steps: int) -> dict[str, Any]:
-        space, paths = small_world.reference(options.to / "features", clips), plan.paths(options.to, steps)
-        return small_world.judged(paths, plan.asked(), plan.frames, space)
+        space, paths = metrics.reference(options.to / "features", clips), plan.paths(options.to, steps)
+        return metrics.judged(paths, plan.asked(), plan.frames, space)
 
-    return measure, {"judge": {"real_clips": clips}}
+    return measure, metrics.about(clips)
 
 
 def clipsim_metric(
@@ -239,13 +244,13 @@ def parser() -> argparse.ArgumentParser:
     add = out.add_argument
     add("--run", type=Path, help="folder of a run: its base and what it exported")
     add("--checkpoint", type=Path, help="single-file Stable Diffusion checkpoint")
-    add("--variant", choices=("sd15", "shapes"), help="size of the checkpoint (sd15)")
+    add("--variant", choices=list(known_variants()), help="size of the checkpoint (sd15)")
     add("--tokenizer", type=Path, help="folder with vocab.json and merges.txt, for sd15")
     add("--motion", type=Path, help="motion weights; without them pictures are sampled")
     add("--lora", type=Path, help="LoRA in kohya's names")
     add("--lora-strength", type=float, default=1.0)
     add("--schedule", choices=list(SCHEDULES), help="instead of the one that the motion file names")
-    add("--prompts", type=Path, help="one caption a line, or a CSV; none for the small world's own")
+    add("--prompts", type=Path, help="one caption a line, or a CSV; none for a variant's own")
     add("--caption-column", default="caption", help="of the CSV")
     add("--clips", type=int, help="how many; captions repeat with new seeds. One a caption if not given")
     add("--method", choices=("lcm", "ddim", "dpm++"), default="lcm")
@@ -262,7 +267,11 @@ def parser() -> argparse.ArgumentParser:
     add("--i3d", type=Path, help="weights of I3D with 400 classes: measures FVD against --real")
     add("--real", type=Path, help="folder of real videos")
     add("--real-stride", type=int, default=1, help="every which frame of a real video")
-    add("--real-clips", type=int, help="real videos at most (4096); on the small world real clips (900)")
+    add(
+        "--real-clips",
+        type=int,
+        help="real videos at most (4096), or those a variant's own metrics take",
+    )
     add("--fvd-clips", type=int, default=2048, help="of each kind that FVD is measured on")
     return out
 

@@ -1,6 +1,6 @@
 """`export`: a run's newest checkpoint as files for ComfyUI, or any motion file as .safetensors.
 
-python -m training export --run runs/shapes_video --to models
+python -m training export --run runs/sd15_video --to models
 python -m training export --convert v3_sd15_mm.ckpt --to v3_sd15_mm.safetensors
 """
 
@@ -16,7 +16,6 @@ from animatelcm_core.formats import convert_motion, load_motion, read_tensors
 
 from .. import checkpoint
 from ..adapters import published, published_tensors, with_lora
-from ..base import MOTION_SIZES
 from ..config import (
     STAGES,
     AdaptConfig,
@@ -36,6 +35,7 @@ from ..export import (
     save_motion_weights,
 )
 from ..stages.encoder import EncoderStage
+from ..variants import find_variant
 from .common import guarded
 
 
@@ -82,7 +82,7 @@ def export_weights(
         kohya = kohya_tensors(lora, config.lora.alpha)
         written.append(save_lora(to / f"{name}.safetensors", kohya, about))
     if motion:
-        sizes = MOTION_SIZES[config.base.variant]
+        sizes = find_variant(config.base.variant).motion
         written.append(save_motion_weights(to / f"{config.name}.safetensors", motion, sizes, about))
         if diffusers:
             written.append(save_motion_adapter(to / f"{config.name}_diffusers.safetensors", motion, about))
@@ -105,7 +105,7 @@ def _export_encoder(
             f"got a run with adapt.reading {config.adapt.reading}; expected latents: the released layout has "
             "no place for another. Such a run is for comparison."
         )
-    sizes = MOTION_SIZES[config.base.variant]
+    sizes = find_variant(config.base.variant).motion
     if not config.adapt.motion:
         assert config.base.motion is not None
         weights = {**load_motion(*read_tensors(config.base.motion)).motion, **weights}

@@ -1,6 +1,6 @@
 """`image`, `video`, `adapt` and `adapter`: run one stage. The same command resumes a run that was cut.
 
-python -m training image --config shapes_image
+python -m training image --config sd15_image_lora
 accelerate launch --config_file training/configs/accelerate_8gpu.yaml -m training video --config sd15_video
 """
 

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from animatelcm_core.motion_module import MotionModel
 
-from ..base import MOTION_SIZES, Base
+from ..base import Base
 from ..config import AdaptConfig, EncoderSection
 from ..data.sample import Batch
 from ..ema import follow
 from ..image_conditioning import build_encoder, read
 from ..lora import Lora
 from ..roles import Network, Reference, Role
+from ..variants import find_variant
 from .previews import ShownStage
 from .stage import sample_generator
 from .teacher_free import TeacherFree
@@ -41,7 +42,7 @@ class EncoderStage(ShownStage, TeacherFree):
         assert isinstance(config.adapt, EncoderSection)
         self.adapt, self.mu = config.adapt, config.mu
         self.theta = theta.to(base.device)
-        channels = MOTION_SIZES[config.base.variant].channels
+        channels = find_variant(config.base.variant).motion.channels
         self.encoder = build_encoder(channels, self.adapt.reading, config.seed).to(base.device)
         self.encoder_minus = copy.deepcopy(self.encoder).requires_grad_(False)
         self.theta_minus = copy.deepcopy(theta) if self.adapt.motion else theta

@@ -31,7 +31,6 @@ from animatelcm_core.color_align import align, official
 from animatelcm_core.motion_module import MotionModel
 
 from ... import checkpoint
-from ...base import MOTION_SIZES
 from ...config import AdaptConfig, EncoderSection
 from ...config_file import parse
 from ...eval.intervals import wilson
@@ -43,6 +42,7 @@ from ..measure import pictures
 from ..measure.i2v_metrics import Beginnings, ImageModel, Kept
 from ..measure.results import about, shown
 from ..paths import DEMO, JUDGE, RESULTS
+from ..teacher import networks
 from ..teacher.gates import clips_through
 from ..world import clips as world
 from ..world import judge
@@ -69,13 +69,13 @@ def from_run(run: Path, lora: Path, vae: Path) -> ImageModel:
     model = begun.load(config.base.checkpoint, lora, config.base.motion, EncoderStage.schedule, vae)
     state = checkpoint.load(checkpoint.found(run)[-1])
     weights = state.average or state.online
-    encoder = build_encoder(MOTION_SIZES["shapes"].channels, config.adapt.reading, 0)
+    encoder = build_encoder(networks.MOTION.channels, config.adapt.reading, 0)
     encoder.load_state_dict({k.removeprefix(ENCODER): v for k, v in weights.items() if k.startswith(ENCODER)})
     model = replace(model, encoder=encoder.eval(), reading=config.adapt.reading)
     trained = {k: v for k, v in weights.items() if not k.startswith(ENCODER)}
     if not trained:
         return model
-    motion = MotionModel(MOTION_SIZES["shapes"])
+    motion = MotionModel(networks.MOTION)
     motion.load_state_dict(trained)
     return replace(model, eps=unet_eps(model.base.unet, motion.eval().blocks()))
 

@@ -50,6 +50,11 @@ def judged(clips: Sequence[Path], captions: Sequence[str], frames: int, space: S
     return numbers(measured, *frechet_of(measured, space))
 
 
+def about(clips: int) -> dict[str, Any]:
+    """What results say of how they were measured. clips: of the reference."""
+    return {"judge": {"real_clips": clips}}
+
+
 def reference(cache: Path, clips: int = REAL) -> Space:
     """The space of Frechet distances: real clips, measured once and kept in the folder `cache`."""
     path = cache / f"real_{clips}.safetensors"

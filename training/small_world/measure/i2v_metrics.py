@@ -14,11 +14,12 @@ from animatelcm_core.formats import build_image_encoder, build_motion_model
 from animatelcm_core.image_encoder import ImageEncoder
 from animatelcm_core.schedule import SCHEDULES, Schedule
 
-from ...base import MOTION_SIZES, Base, load_base, load_motion_file
+from ...base import Base, load_base, load_motion_file
 from ...config import BaseConfig
 from ...image_conditioning import Reading, build_encoder, read
 from ...pipeline import merge_lora_of
 from ...samplers import Eps, lcm, unet_eps
+from ..teacher import networks
 from ..teacher.loop import step_generator
 from ..world import clips as world
 from ..world import judge
@@ -115,7 +116,7 @@ def load(
 
 def untrained(model: ImageModel, reading: Reading = "latents") -> ImageModel:
     """The same model with an encoder that has learned nothing."""
-    encoder = build_encoder(MOTION_SIZES["shapes"].channels, reading, seed=0)
+    encoder = build_encoder(networks.MOTION.channels, reading, seed=0)
     return replace(model, encoder=encoder.eval(), reading=reading)
 
 

@@ -13,11 +13,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from animatelcm_core.config import SHAPES
 from animatelcm_core.formats import save_motion
 from animatelcm_core.motion_module import MotionModel
 
 from ... import single_file
+from ...sd15 import TOKENS
 from ...tensor_files import save_tensors
 from ..paths import JUDGE
 from . import networks, stages
@@ -48,7 +48,7 @@ SIZES = {
         "num_hidden_layers": 2,
         "num_attention_heads": 4,
         "hidden_act": "quick_gelu",
-        "max_position_embeddings": networks.LENGTH,
+        "max_position_embeddings": TOKENS,
         "vocab_size": 49408,
     },
     "vae": {
@@ -116,7 +116,7 @@ def rewrite(
 def restore(folder: Path) -> SmallModel:
     """The exported files back into the training side's classes."""
     image, vae = restore_checkpoint(folder / "shapes_sd.safetensors")
-    motion = MotionModel(SHAPES)
+    motion = MotionModel(networks.MOTION)
     motion.load_state_dict(load_file(folder / "shapes_motion.safetensors"))
     return SmallModel(image, vae, motion.eval().requires_grad_(False))
 

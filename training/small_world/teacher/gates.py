@@ -17,7 +17,6 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from animatelcm_core.atomic import write_text
-from animatelcm_core.config import SHAPES
 from animatelcm_core.motion_module import MotionModel
 from animatelcm_core.schedule import SCHEDULES
 
@@ -103,7 +102,7 @@ def draw_samples(out: Path, clips: int, guidance: float, seed: int, motion: bool
     blocks = None
     schedule = stages.IMAGE_SCHEDULE
     if motion:
-        model = MotionModel(SHAPES)
+        model = MotionModel(networks.MOTION)
         model.load_state_dict(stages.load_ema(out / "motion.pt"))
         blocks, schedule = model.eval().blocks(), SCHEDULES["animatediff"]
     combinations = world.all_captions()

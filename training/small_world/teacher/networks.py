@@ -16,9 +16,14 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-LATENT_SCALE = 0.18215  # Stable Diffusion's; the VAE is folded so that it gives unit variance here too
-START, END = 49406, 49407  # CLIP's begin and end tokens; the end token also pads
-LENGTH = 77
+from animatelcm_core.config import MotionConfig
+
+from ...sd15 import BOS, EOS, TOKENS
+from ...sd15 import LATENT_SCALE as LATENT_SCALE  # the VAE is folded so that it gives unit variance here too
+from ...sd15 import decode as decode
+from ...sd15 import encode as encode
+
+MOTION = MotionConfig(channels=(64, 128), heads=4)
 TEXT = 32  # width of the text model: nine tenths of it are the vocabulary's 49408 rows
 WORDS_FILE = Path(__file__).parents[1] / "world" / "words.json"
 WORDS: dict[str, int] = json.loads(WORDS_FILE.read_text(encoding="ascii"))
@@ -61,18 +66,18 @@ def text_model() -> CLIPTextModel:
         projection_dim=TEXT,
         num_hidden_layers=2,
         num_attention_heads=4,
-        max_position_embeddings=LENGTH,
+        max_position_embeddings=TOKENS,
         hidden_act="quick_gelu",
-        bos_token_id=START,
-        eos_token_id=END,
-        pad_token_id=END,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        pad_token_id=EOS,
     )
     model = CLIPTextModel(config)
     embedding = model.get_input_embeddings()
     assert isinstance(embedding, nn.Embedding)
     table = embedding.weight
     with torch.no_grad():
-        known = torch.tensor([START, END, *WORDS.values()])
+        known = torch.tensor([BOS, EOS, *WORDS.values()])
         rows = torch.randn(len(known), table.shape[1]) * 0.5
         table.zero_()
         table[known] = rows
@@ -86,21 +91,9 @@ def tokenize(captions: list[str]) -> Tensor:
     """
     rows = []
     for text in captions:
-        ids = [START, *(WORDS[word] for word in text.split()), END]
-        rows.append(ids + [END] * (LENGTH - len(ids)))
+        ids = [BOS, *(WORDS[word] for word in text.split()), EOS]
+        rows.append(ids + [EOS] * (TOKENS - len(ids)))
     return torch.tensor(rows)
-
-
-def encode(model: AutoencoderKL, x: Tensor) -> Tensor:
-    """Raw latents (b, 4, 8, 8) of pictures (b, 3, 64, 64) in -1..1: the mode of the posterior."""
-    posterior: Any = model.encode(x, return_dict=False)[0]
-    return posterior.mean
-
-
-def decode(model: AutoencoderKL, z: Tensor) -> Tensor:
-    """Pictures (b, 3, 64, 64), about -1..1, of raw latents (b, 4, 8, 8)."""
-    pictures: Any = model.decode(z, return_dict=False)[0]  # type: ignore[arg-type]
-    return pictures
 
 
 def encode_text(model: CLIPTextModel, captions: list[str]) -> Tensor:

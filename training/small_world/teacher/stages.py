@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from animatelcm_core.attach import attached
-from animatelcm_core.config import SHAPES
 from animatelcm_core.consistency import add_noise
 from animatelcm_core.motion_module import MotionModel, zero_init
 from animatelcm_core.schedule import SCHEDULES, Schedule
@@ -288,7 +287,7 @@ def train_motion(out: Path, compile: bool = False, recipe: Recipe = MOTION) -> N
     alpha_bar = SCHEDULES["animatediff"].alpha_bar()
     image = load_image(out)
     image.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    motion = zero_init(MotionModel(SHAPES))
+    motion = zero_init(MotionModel(networks.MOTION))
 
     run = torch.compile(image.unet) if compile else image.unet
 

@@ -1,0 +1,89 @@
+"""Sizes that the frozen network comes in: Stable Diffusion 1.5's, and those that packages in here add.
+
+A package of `training/` with a module `variant.py` that has a `VARIANT` adds it by being there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel
+
+from animatelcm_core.config import MotionConfig
+
+from .config_file import ConfigError
+
+Tokenize = Callable[[list[str]], Tensor]
+"""Captions -> tokens (b, 77)."""
+
+
+class Evaluation(Protocol):
+    """How a variant measures clips by itself, without weights that a person names."""
+
+    @property
+    def REAL(self) -> int:
+        """Real clips of the reference, if not told otherwise."""
+        ...
+
+    def all_captions(self) -> list[str]:
+        """What is asked for if no captions are named."""
+        ...
+
+    def labels_of(self, captions: Sequence[str]) -> Tensor:
+        """What each caption asks for. Raises ConfigError for a caption that cannot be measured."""
+        ...
+
+    def reference(self, cache: Path, clips: int) -> Any:
+        """What real clips look like, measured once and kept in the folder `cache`."""
+        ...
+
+    def judged(
+        self, clips: Sequence[Path], captions: Sequence[str], frames: int, space: Any
+    ) -> dict[str, Any]:
+        """Measures of the clips, by name. space: of `reference`."""
+        ...
+
+    def about(self, clips: int) -> dict[str, Any]:
+        """What results say of how they were measured. clips: of the reference."""
+        ...
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Networks of one size. motion: sizes of its motion weights; size: of its pictures, (h, w).
+
+    The builders give random weights; `tokenizer` makes a tokenizer of the folder that the config names.
+    metrics: imports the variant's own measures, None if it has none.
+    """
+
+    name: str
+    motion: MotionConfig
+    size: tuple[int, int]
+    build_unet: Callable[[], UNet2DConditionModel]
+    build_vae: Callable[[], AutoencoderKL]
+    build_text: Callable[[], CLIPTextModel]
+    tokenizer: Callable[[Path | None], Tokenize]
+    metrics: Callable[[], Evaluation] | None = None
+
+
+def known_variants() -> dict[str, Variant]:
+    """Every variant by its name, Stable Diffusion 1.5 first."""
+    here = Path(__file__).parent
+    modules = [".sd15", *(f".{path.parent.name}.variant" for path in sorted(here.glob("*/variant.py")))]
+    found: list[Variant] = [import_module(name, __package__).VARIANT for name in modules]
+    return {variant.name: variant for variant in found}
+
+
+def find_variant(name: str) -> Variant:
+    """The variant of this name. Raises ConfigError."""
+    known = known_variants()
+    if name not in known:
+        raise ConfigError(f"got variant {name}; expected {' or '.join(known)}")
+    return known[name]
