@@ -44,6 +44,3 @@ class MotionConfig:
 
 
 SD15_T2V = MotionConfig()
-ANIMATEDIFF_V1 = MotionConfig(has_mid=False, max_frames=24)
-ANIMATEDIFF_V2 = MotionConfig(max_frames=32)
-ANIMATEDIFF_V3 = MotionConfig(has_mid=False, max_frames=32)

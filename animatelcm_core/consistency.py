@@ -2,7 +2,7 @@
 
 f(x, t) = c_skip(t) x + c_out(t) x0(x, t)   (paper Eq. 3 and 6), with f(x, 0) = x exactly.
 
-Symbols: alpha_bar, sigma_data = 0.5, eps predicted noise, x0 predicted clean latent, v velocity.
+Symbols: alpha_bar, sigma_data = 0.5, eps predicted noise, x0 predicted clean latent.
 All arithmetic is float32 or wider: x0 = (x - sqrt(1 - alpha_bar) eps) / sqrt(alpha_bar) multiplies the error
 of eps by up to 42 at t = 999.
 """
@@ -36,18 +36,6 @@ def x0_from_eps(x: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
     """Clean latent from predicted noise. x, eps: (b, ...); alpha_bar: (b,) or scalar."""
     a = expand(alpha_bar, x)
     return (x - (1 - a).sqrt() * eps) / a.sqrt()
-
-
-def eps_from_x0(x: Tensor, x0: Tensor, alpha_bar: Tensor) -> Tensor:
-    """Noise that makes x out of x0."""
-    a = expand(alpha_bar, x)
-    return (x - a.sqrt() * x0) / (1 - a).sqrt()
-
-
-def x0_from_v(x: Tensor, v: Tensor, alpha_bar: Tensor) -> Tensor:
-    """Clean latent from predicted velocity v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x0."""
-    a = expand(alpha_bar, x)
-    return a.sqrt() * x - (1 - a).sqrt() * v
 
 
 def add_noise(x0: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:

@@ -73,3 +73,14 @@ def level_weight(n: Tensor, steps: int, delta: float, gamma: float) -> Tensor:
     if not 0 <= delta <= 1 or gamma < 0:
         raise ValueError(f"got delta {delta}, gamma {gamma}; expected 0 <= delta <= 1 and gamma >= 0")
     return (1 - delta * n.to(torch.float32) / steps) ** gamma
+
+
+def snr_weight(alpha_bar: Tensor, low: float, high: float, precision: torch.dtype = torch.float32) -> Tensor:
+    """min-SNR weight of a squared error in eps, (b,) float32: clamp(snr, low, high) / snr.
+
+    snr = alpha_bar / (1 - alpha_bar). The same error seen in x0 counts clamp(snr, low, high), so that low
+    noise, where only texture is left to learn, does not take all of the gradient. precision: snr is rounded
+    to it.
+    """
+    snr = (alpha_bar / (1 - alpha_bar)).to(precision)
+    return (snr.clamp(low, high) / snr).float()

@@ -14,19 +14,13 @@ from animatelcm_core.formats import (
     SCHEDULE_KEY,
     AdapterKind,
     adapter_lora_key,
+    diffusers_name,
     save_motion,
     write_safetensors,
 )
 
 from .adapters import published_name
 from .lora_file import kohya_name
-
-_ADAPTER_NAMES = (  # published -> diffusers, in a temporal block
-    (".temporal_transformer.", "."),
-    ("attention_blocks.0.", "attn1."),
-    ("attention_blocks.1.", "attn2."),
-    ("ff_norm.", "norm3."),
-)
 
 
 def kohya_tensors(
@@ -90,13 +84,6 @@ def save_motion_weights(
     return path
 
 
-def adapter_name(name: str) -> str:
-    """Published name of a motion tensor -> diffusers' MotionAdapter name."""
-    for published, adapter in _ADAPTER_NAMES:
-        name = name.replace(published, adapter)
-    return name.replace("norms.0.", "norm1.").replace("norms.1.", "norm2.")
-
-
 def save_motion_adapter(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> Path:
     """The same weights as diffusers' MotionAdapter names them.
 
@@ -104,7 +91,7 @@ def save_motion_adapter(path: Path, tensors: Mapping[str, Tensor], metadata: Map
     brightness changes come out different there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    renamed = {adapter_name(name): tensor for name, tensor in tensors.items()}
+    renamed = {diffusers_name(name): tensor for name, tensor in tensors.items()}
     write_safetensors(path, *_halves(renamed), metadata)
     return path
 

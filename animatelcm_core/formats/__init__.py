@@ -9,8 +9,9 @@ from .build import build_image_encoder, build_motion_model
 from .containers.reading import read_tensors
 from .containers.safetensors_writer import write_safetensors
 from .errors import FormatError
-from .identify import Identity, describe, identify, is_lora, is_motion, require_lora
+from .identify import Identity, identify, require_lora
 from .kinds import MotionKind
+from .layout import diffusers_name
 from .lora_schedule import lora_schedule
 from .motion_file import HEADS_KEY, SCHEDULE_KEY, MotionFile, load_motion
 from .writing import convert_motion, published_tensors, save_motion
@@ -28,10 +29,8 @@ __all__ = [
     "build_motion_model",
     "check_adapter_lora",
     "convert_motion",
-    "describe",
+    "diffusers_name",
     "identify",
-    "is_lora",
-    "is_motion",
     "load_motion",
     "lora_schedule",
     "published_tensors",

@@ -127,21 +127,6 @@ def motion_kind(shapes: Mapping[str, tuple[int, ...]]) -> MotionKind:
     return "animatediff_v1" if tables[0][-2:-1] <= (24,) else "animatediff_v3"
 
 
-def describe(tensors: Mapping[str, Tensor]) -> str:
-    """The file in a few words with an article, for a sentence such as `got ...`."""
-    return identify(tensors).words
-
-
-def is_lora(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether Load LoRA can use the file. A motion LoRA is none: it has nothing for the image layers."""
-    return identify(tensors).kind == "lora"
-
-
-def is_motion(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the file is a motion model for SD1.5, be it a damaged one."""
-    return identify(tensors).kind == "motion"
-
-
 def require_lora(tensors: Mapping[str, Tensor], name: str) -> None:
     """FormatError saying what the file `name` is, unless it is a LoRA."""
     found = identify(tensors)

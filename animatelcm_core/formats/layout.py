@@ -7,12 +7,15 @@ The published layout is the authors': `down_blocks.0.motion_modules.1.temporal_t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from functools import lru_cache
+from typing import Any
 
 import torch
+from torch import nn
 
 from ..config import MotionConfig
+from ..image_encoder import ImageEncoder
 from ..motion_module import MotionModel
 from .errors import FormatError
 
@@ -23,7 +26,7 @@ ENCODER_PREFIX = "img_encoder."
 BLOCKS = re.compile(r"(down_blocks|mid_block|up_blocks)(?:\.(\d+))?\.motion_modules\.(\d+)\.")
 ATTENTIONS = tuple(f"temporal_transformer.transformer_blocks.0.attention_blocks.{i}" for i in (0, 1))
 
-# diffusers' name of a part -> the published one, inside `transformer_blocks.0`
+# diffusers' name of a part -> the published one, inside a block's first and only transformer block
 _DIFFUSERS_PARTS = {
     "attn1.": "attention_blocks.0.",
     "attn2.": "attention_blocks.1.",
@@ -31,18 +34,21 @@ _DIFFUSERS_PARTS = {
     "norm2.": "norms.1.",
     "norm3.": "ff_norm.",
 }
+_PUBLISHED_PARTS = {published: diffusers for diffusers, published in _DIFFUSERS_PARTS.items()}
+_OUTER, _INNER = "temporal_transformer.", "transformer_blocks.0."
 
 
-@lru_cache(maxsize=8)
-def _motion_shapes(config: MotionConfig) -> tuple[tuple[str, tuple[int, ...]], ...]:
+@lru_cache(maxsize=16)
+def _shapes(network: Callable[[Any], nn.Module], sizes: Hashable) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Key -> shape of every tensor of the network, which is built without memory for its weights."""
     with torch.device("meta"):
-        state = MotionModel(config).state_dict()
+        state = network(sizes).state_dict()
     return tuple((key, tuple(value.shape)) for key, value in state.items())
 
 
 def motion_shapes(config: MotionConfig) -> Shapes:
     """Published key -> shape of every tensor of a motion model, positions left out (546 for SD1.5)."""
-    return dict(_motion_shapes(config))
+    return dict(_shapes(MotionModel, config))
 
 
 def position_shapes(config: MotionConfig) -> Shapes:
@@ -55,19 +61,8 @@ def position_shapes(config: MotionConfig) -> Shapes:
 
 
 def encoder_shapes(channels: tuple[int, ...]) -> Shapes:
-    """Key without prefix -> shape of the image-to-video encoder for these level widths (38 for SD1.5).
-
-    Two light blocks a level: `block1` 3x3, `block2` 1x1; `in_conv` where the width changes.
-    """
-    shapes: Shapes = {"conv_in.weight": (channels[0], 4, 3, 3), "conv_in.bias": (channels[0],)}
-    before = channels[0]
-    for i, width in enumerate(c for c in channels for _ in range(2)):
-        convs = {"in_conv": (width, before, 1, 1)} if width != before else {}
-        convs |= {"block1": (width, width, 3, 3), "block2": (width, width, 1, 1)}
-        for name, shape in convs.items():
-            shapes |= {f"body.{i}.{name}.weight": shape, f"body.{i}.{name}.bias": (width,)}
-        before = width
-    return shapes
+    """Key without prefix -> shape of the image-to-video encoder for these level widths (38 for SD1.5)."""
+    return dict(_shapes(ImageEncoder, channels))
 
 
 def is_diffusers(keys: Iterable[str]) -> bool:
@@ -81,13 +76,23 @@ def published_name(key: str) -> str:
     block = BLOCKS.match(key)
     if block is None:
         return key
-    module, part = key[: block.end()], key[block.end() :]
-    inner = "transformer_blocks.0."
-    if part.startswith(inner):
-        rest = part[len(inner) :]
-        start = next((start for start in _DIFFUSERS_PARTS if rest.startswith(start)), "")
-        part = inner + _DIFFUSERS_PARTS.get(start, "") + rest[len(start) :]
-    return f"{module}temporal_transformer.{part}"
+    return key[: block.end()] + _OUTER + _renamed(key[block.end() :], _DIFFUSERS_PARTS)
+
+
+def diffusers_name(key: str) -> str:
+    """The published name of a tensor -> diffusers' MotionAdapter name, the inverse of `published_name`."""
+    block = BLOCKS.match(key)
+    if block is None:
+        return key
+    return key[: block.end()] + _renamed(key[block.end() :].removeprefix(_OUTER), _PUBLISHED_PARTS)
+
+
+def _renamed(part: str, names: Mapping[str, str]) -> str:
+    """`transformer_blocks.0.<name>...` with its name exchanged; other parts have one name in both layouts."""
+    for name, other in names.items():
+        if part.startswith(_INNER + name):
+            return _INNER + other + part[len(_INNER + name) :]
+    return part
 
 
 def read_config(shapes: Mapping[str, tuple[int, ...]], heads: int, max_frames: int) -> MotionConfig:

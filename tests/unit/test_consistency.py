@@ -9,10 +9,8 @@ from animatelcm_core.consistency import (
     add_noise,
     boundary_scalings,
     consistency_function,
-    eps_from_x0,
     lcm_step,
     x0_from_eps,
-    x0_from_v,
 )
 from animatelcm_core.schedule import Schedule
 
@@ -39,15 +37,11 @@ def test_boundary_scalings() -> None:
 
 
 @pytest.mark.parametrize("t", [0, 19, 499, 999])
-def test_conversions_are_inverse(t: int) -> None:
+def test_x0_is_found_again(t: int) -> None:
     x0, eps = latents(2), latents(3)
     a = ALPHA_BAR[t].repeat(3)
     x = add_noise(x0, eps, a)
     assert torch.allclose(x0_from_eps(x, eps, a), x0, atol=1e-4)
-    v = ALPHA_BAR[t].float().sqrt() * eps - (1 - ALPHA_BAR[t]).float().sqrt() * x0
-    assert torch.allclose(x0_from_v(x, v, a), x0, atol=1e-5)
-    if t:
-        assert torch.allclose(eps_from_x0(x, x0, a), eps, atol=1e-3)
 
 
 def test_a_perfect_model_lands_on_x0_from_anywhere() -> None:

@@ -10,10 +10,7 @@ from torch import Tensor
 
 from animatelcm_core.formats import (
     FormatError,
-    describe,
     identify,
-    is_lora,
-    is_motion,
     load_motion,
     require_lora,
 )
@@ -186,8 +183,8 @@ LORAS = {"LCM LoRA", "peft LoRA", "SDXL LoRA", "LoHa", "AnimateDiff v3 adapter"}
 @pytest.mark.parametrize("name", WRONG)
 def test_only_loras_pass_as_loras(name: str) -> None:
     tensors = meta(WRONG[name][0])
-    assert is_lora(tensors) == (name in LORAS)
-    assert not is_motion(tensors)
+    assert (identify(tensors).kind == "lora") == (name in LORAS)
+    assert identify(tensors).kind != "motion"
     if name in LORAS:
         require_lora(tensors, "x.safetensors")
     else:
@@ -208,8 +205,6 @@ def test_only_loras_pass_as_loras(name: str) -> None:
 )
 def test_motion_models_are_described_and_refused_as_loras(layout: str, words: str) -> None:
     tensors = meta(motion_layouts.motion_shapes(layout, FULL.channels))
-    assert is_motion(tensors)
-    assert describe(tensors) == words
-    assert identify(tensors).kind == "motion"
+    assert (identify(tensors).kind, identify(tensors).words) == ("motion", words)
     with pytest.raises(FormatError, match="models/animatediff_models"):
         require_lora(tensors, "mm.ckpt")

@@ -19,7 +19,13 @@ from animatelcm_core.formats import (
     load_motion,
     read_tensors,
 )
-from animatelcm_core.formats.layout import encoder_shapes, motion_shapes, position_shapes
+from animatelcm_core.formats.layout import (
+    diffusers_name,
+    encoder_shapes,
+    motion_shapes,
+    position_shapes,
+    published_name,
+)
 from animatelcm_core.motion_module import MotionModel
 
 SMALL = seeded_files.SMALL
@@ -80,6 +86,15 @@ def test_core_shapes_are_the_published_ones() -> None:
     assert len(both) == 588
     encoder = {f"img_encoder.{key}": shape for key, shape in encoder_shapes(channels).items()}
     assert encoder == motion_layouts.encoder_shapes(channels)
+
+
+def test_names_go_to_diffusers_and_back() -> None:
+    names = motion_layouts.published_names(SD15_T2V.channels)
+    assert len(names) == 546
+    for diffusers, published in names.items():
+        assert published_name(diffusers) == published
+        assert diffusers_name(published) == diffusers
+    assert diffusers_name("img_encoder.conv_in.weight") == "img_encoder.conv_in.weight"
 
 
 def test_diffusers_layout_is_translated(t2v: dict[str, Tensor]) -> None:

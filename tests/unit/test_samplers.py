@@ -11,7 +11,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from safetensors.torch import load_file
 from torch import Tensor
 
-from animatelcm_core.consistency import boundary_scalings, eps_from_x0, x0_from_eps
+from animatelcm_core.consistency import boundary_scalings, expand, x0_from_eps
 from animatelcm_core.schedule import SCHEDULES, Schedule
 from training.samplers import Spacing, ddim, dpm, guided, lcm, spaced
 
@@ -37,7 +37,8 @@ def consistent_eps(x: Tensor, t: int, _context: Tensor) -> Tensor:
     c_skip, c_out = (c.float() for c in boundary_scalings(t))
     level = (a * DEVIATION**2 + 1 - a).sqrt().float()
     end = MEAN + DEVIATION * (x - a.sqrt().float() * MEAN) / level
-    return eps_from_x0(x, (end - c_skip * x) / c_out, a)
+    a = expand(a, x)
+    return (x - a.sqrt() * (end - c_skip * x) / c_out) / (1 - a).sqrt()
 
 
 def rough_eps(x: Tensor, t: int, context: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import seeded_files
 import torch
 from safetensors import safe_open
 
-from animatelcm_core.formats import describe, read_tensors
+from animatelcm_core.formats import identify, read_tensors
 
 FULL, SMALL = sd15_layout.FULL, sd15_layout.SMALL
 
@@ -77,8 +77,8 @@ def test_numbers_depend_on_seed_and_name_alone(tmp_path: Path) -> None:
 def test_small_files_are_the_kinds_they_claim(tmp_path: Path) -> None:
     checkpoint = seeded_files.write_sd15(tmp_path / "sd.safetensors", sizes=SMALL)
     lora = seeded_files.write_lora(tmp_path / "lora.safetensors", sizes=SMALL)
-    assert describe(read_tensors(checkpoint)[0]) == "a checkpoint"
-    assert describe(read_tensors(lora)[0]) == "a LoRA"
+    assert identify(read_tensors(checkpoint)[0]).words == "a checkpoint"
+    assert identify(read_tensors(lora)[0]).words == "a LoRA"
     with safe_open(checkpoint, "pt") as file:
         assert file.get_slice("model.diffusion_model.out.2.weight").get_shape() == [4, 32, 3, 3]
         assert "animatelcm.shapes" in file.metadata()

@@ -7,7 +7,15 @@ import torch
 
 from animatelcm_core.consistency import add_noise, consistency_function
 from animatelcm_core.schedule import Schedule
-from animatelcm_core.solver import Solver, ddim_step, guided, huber, level_weight, teacher_free_pair
+from animatelcm_core.solver import (
+    Solver,
+    ddim_step,
+    guided,
+    huber,
+    level_weight,
+    snr_weight,
+    teacher_free_pair,
+)
 
 SCHEDULE = Schedule(original_steps=1000)
 
@@ -99,3 +107,15 @@ def test_float32_input_stays_float32():
     x0 = torch.randn(1, 4)
     assert add_noise(x0, x0, SCHEDULE.alpha_bar()[[500]]).dtype == torch.float32
     assert ddim_step(x0, x0, SCHEDULE.alpha_bar()[[500]], SCHEDULE.alpha_bar()[[480]]).dtype == torch.float32
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_the_snr_weight_makes_an_error_in_x0_count_the_clamped_snr(precision: torch.dtype):
+    """x0 = (x - sqrt(1 - a) eps) / sqrt(a): an error e in eps is one of e / sqrt(snr) in x0."""
+    alpha_bar = SCHEDULE.alpha_bar()
+    weight = snr_weight(alpha_bar, 0.1, 5, precision)
+    assert weight.dtype == torch.float32
+    snr = alpha_bar / (1 - alpha_bar)
+    in_x0 = weight.double() * snr  # squared errors: weight e^2 = (weight snr) (e^2 / snr)
+    torch.testing.assert_close(in_x0, snr.clamp(0.1, 5), rtol=1e-6, atol=0)
+    assert (weight[(snr > 0.1) & (snr < 5)] == 1).all()

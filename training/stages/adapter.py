@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from animatelcm_core.consistency import add_noise
 from animatelcm_core.schedule import TRAIN_STEPS
+from animatelcm_core.solver import snr_weight
 
 from ..adapters import Control
 from ..base import Base
@@ -85,5 +86,4 @@ class AdapterStage(ShownStage):
 
     def _weight(self, alpha_bar: Tensor) -> Tensor:
         """Of a squared error of the noise: with it that of x_0 counts snr, within the config's limits."""
-        snr = (alpha_bar / (1 - alpha_bar)).float()
-        return snr.clamp(*self.adapter.snr) / snr
+        return snr_weight(alpha_bar, *self.adapter.snr)

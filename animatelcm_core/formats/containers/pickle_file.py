@@ -1,24 +1,29 @@
 """Reading PyTorch's own files (.ckpt, .pt, .pth, .bin) without ever running what they hold.
 
 Such a file is a pickle, and a pickle can call any function. Only `weights_only` loading is used: it builds
-tensors and plain containers and refuses all else.
+tensors and plain containers and refuses everything else. What a refused file asked for is read from its
+opcodes, again without running it.
 """
 
 from __future__ import annotations
 
+import pickletools
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import torch
 from torch import Tensor
 
 from ..errors import FormatError
 from .heads import DOWNLOAD_AGAIN
-from .pickle_names import foreign_name
 
 WRAPPERS = ("state_dict", "model", "module", "params")  # names that training scripts put the weights under
 SAFER = "Get a .safetensors version, which cannot hold code, or a file from a source you trust."
+# A file from before PyTorch 1.6 is four pickles in a row: magic number, version, machine, and the contents.
+_PICKLES = 4
+_HARMLESS = ("torch", "collections")
 
 
 def read_pickle(path: Path, archive: bool) -> dict[str, Tensor]:
@@ -113,3 +118,39 @@ def _refusal(path: Path, archive: bool, error: Exception) -> FormatError:
     return FormatError(
         f"{path.name}, which is damaged, cut off, or no PyTorch file ({reason})", "weights", DOWNLOAD_AGAIN
     )
+
+
+def foreign_name(path: Path, archive: bool) -> str | None:
+    """`module.name` of the first thing that weights do not need, if there is one and the file is whole."""
+    try:
+        if archive:
+            with zipfile.ZipFile(path) as zipped:
+                record = next(name for name in zipped.namelist() if name.rpartition("/")[2] == "data.pkl")
+                with zipped.open(record) as file:
+                    return _first_foreign(file, 1)
+        with path.open("rb") as file:
+            return _first_foreign(file, _PICKLES)
+    except Exception:  # not a whole pickle: damaged rather than hostile, whatever the parser tripped over
+        return None
+
+
+def _first_foreign(file: IO[bytes], pickles: int) -> str | None:
+    for _ in range(pickles):
+        # The whole pickle first: a name that is cut off would look foreign.
+        names = list(_names(file))
+        for name in names:
+            if name.split(".")[0] not in _HARMLESS:
+                return name
+    return None
+
+
+def _names(file: IO[bytes]) -> Iterator[str]:
+    """`module.name` of every global in one pickle. From protocol 4 on both are strings put on the stack."""
+    strings: list[str] = []
+    for operation, argument, _ in pickletools.genops(file):
+        if operation.name in ("GLOBAL", "INST"):
+            yield str(argument).replace(" ", ".")
+        elif operation.name == "STACK_GLOBAL":
+            yield ".".join(strings[-2:])
+        elif isinstance(argument, str):
+            strings.append(argument)

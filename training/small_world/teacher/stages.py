@@ -18,6 +18,7 @@ from animatelcm_core.attach import attached
 from animatelcm_core.consistency import add_noise
 from animatelcm_core.motion_module import MotionModel, zero_init
 from animatelcm_core.schedule import SCHEDULES, Schedule
+from animatelcm_core.solver import snr_weight
 
 from ...tensor_files import save_tensors
 from ..world import clips as world
@@ -242,8 +243,7 @@ def noise_loss(eps: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
     (min-SNR cuts that off), and next to none from the highest, where a clip's path is decided: at t = 900 an
     error in x_0 counts 0.005, and creatures drifted anywhere while they looked ahead.
     """
-    snr = alpha_bar / (1 - alpha_bar)
-    weight = (snr.clamp(0.1, 5) / snr).float()
+    weight = snr_weight(alpha_bar, 0.1, 5, torch.float64)
     return (weight * (eps.float() - noise).square().flatten(1).mean(1)).mean()
 
 
