@@ -44,7 +44,7 @@ def folder_of(out: Path, step: int) -> Path:
     return out / "checkpoints" / f"step_{step:08d}"
 
 
-def found(out: Path) -> list[Path]:
+def list_checkpoints(out: Path) -> list[Path]:
     """Whole checkpoints, oldest first."""
     return sorted(
         p for p in (out / "checkpoints").glob("step_*") if p.suffix == "" and (p / "state.json").is_file()
@@ -77,7 +77,7 @@ def save(out: Path, state: State, keep: int) -> Path:
             f"got {error} while writing {final}; expected room and permission. Older checkpoints are whole: "
             "free some space and start the same command again."
         ) from error
-    for old in found(out)[:-keep]:
+    for old in list_checkpoints(out)[:-keep]:
         shutil.rmtree(old, ignore_errors=True)
     return final
 

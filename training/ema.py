@@ -9,6 +9,6 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def follow(averages: Iterable[Tensor], values: Iterable[Tensor], mu: float) -> None:
+def ema_update(averages: Iterable[Tensor], values: Iterable[Tensor], mu: float) -> None:
     """average <- mu average + (1 - mu) value, in place, pair by pair."""
     torch._foreach_lerp_(list(averages), list(values), 1 - mu)  # type: ignore[attr-defined]

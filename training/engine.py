@@ -20,8 +20,8 @@ from . import arithmetic, checkpoint
 from .config import ConfigError, RunConfig, fingerprint
 from .data.loader import Loader
 from .data.sample import Batch
-from .ema import follow
-from .lr_schedule import rate_at
+from .ema import ema_update
+from .lr_schedule import lr_at
 from .metrics import Gathered, Log
 from .samples import SampleGrids
 from .stages.stage import Stage
@@ -67,7 +67,7 @@ class Trainer:
 
     def _resume(self) -> int:
         """Load the newest checkpoint of `out`, if there is one. Returns the position in the data."""
-        folders = checkpoint.found(self.config.out)
+        folders = checkpoint.list_checkpoints(self.config.out)
         if not folders:
             return 0
         state = checkpoint.load(folders[-1])
@@ -163,7 +163,7 @@ class Trainer:
         gathered.norm = float(norm)  # type: ignore[arg-type]
         if self._usable(gathered.norm):
             self.optimizer.step()
-            self._follow()
+            self._after_update()
         self.step += 1
         return waited
 
@@ -173,11 +173,11 @@ class Trainer:
 
         return self.stage.step(batch, backward, lambda: self.accelerator.autocast())
 
-    def _follow(self) -> None:
+    def _after_update(self) -> None:
         self.stage.after_update()
         if self.average:
-            rate = min(self.config.average, (1 + self.step) / (10 + self.step))
-            follow(self.average.values(), self.params.values(), rate)
+            mu = min(self.config.average, (1 + self.step) / (10 + self.step))
+            ema_update(self.average.values(), self.params.values(), mu)
 
     def _usable(self, norm: float) -> bool:
         """False for an update that is not finite: it is left out. Several in a row end the run."""
@@ -204,7 +204,7 @@ class Trainer:
 
     def _rate(self, step: int) -> float:
         optim = self.config.optim
-        return rate_at(optim.rate, optim.warmup, step, self.config.steps, optim.schedule == "cosine")
+        return lr_at(optim.rate, optim.warmup, step, self.config.steps, optim.schedule == "cosine")
 
     def _count(self, batch: Batch) -> float:
         """Counted arithmetic of one optimizer step of all processes, in TFLOP. Changes nothing."""

@@ -68,7 +68,7 @@ class Lora:
             parameter.requires_grad_(False)
         with torch.no_grad():  # the target starts where the online adapter is
             if TARGET in adapters:
-                self.follow(0.0)
+                self.ema_update(0.0)
 
     def parameters(self, adapter: str = ONLINE) -> dict[str, nn.Parameter]:
         """`<module>.lora_A` / `<module>.lora_B` -> weight."""
@@ -87,7 +87,7 @@ class Lora:
         return parameters
 
     @torch.no_grad()
-    def follow(self, mu: float) -> None:
+    def ema_update(self, mu: float) -> None:
         """Moving average of the factors: target <- mu target + (1 - mu) online, as `update_ema` does."""
         online, target = self.parameters(ONLINE), self.parameters(TARGET)
         for name, parameter in target.items():

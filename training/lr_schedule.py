@@ -1,11 +1,11 @@
-"""How the learning rate goes over a run."""
+"""The learning rate of each update of a run."""
 
 from __future__ import annotations
 
 import math
 
 
-def rate_at(peak: float, warmup: int, step: int, steps: int, cosine: bool) -> float:
+def lr_at(peak: float, warmup: int, step: int, steps: int, cosine: bool) -> float:
     """Rate of update `step` (0-based) of `steps`: a linear warm-up, then constant or a cosine to a 20th."""
     if step < warmup:
         return peak * (step + 1) / warmup

@@ -8,12 +8,20 @@ import torch
 from torch import Tensor
 
 
-def generator_for(seed: int, purpose: str, number: int) -> torch.Generator:
-    """A CPU generator of its own for each (seed, purpose, number)."""
-    digest = hashlib.blake2b(f"{seed}/{purpose}/{number}".encode(), digest_size=8).digest()
+def sample_generator(seed: int, position: int) -> torch.Generator:
+    """A CPU generator of its own for each position of a run: a sample's place in the data, a step, a clip."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + position) % 2**63)
+
+
+def generator_for(seed: int, *names: str | int) -> torch.Generator:
+    """A CPU generator of its own for each purpose, such as `generator_for(seed, "epoch", 3)`.
+
+    Unlike `sample_generator` its numbers are not shared by a neighbouring seed or another purpose.
+    """
+    digest = hashlib.blake2b("/".join(map(str, (seed, *names))).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 
 
-def permutation(n: int, seed: int, purpose: str, number: int) -> Tensor:
+def permutation(n: int, seed: int, *names: str | int) -> Tensor:
     """(n,) int64: 0..n-1 shuffled."""
-    return torch.randperm(n, generator=generator_for(seed, purpose, number))
+    return torch.randperm(n, generator=generator_for(seed, *names))

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from tests.support.small_run import CHECKPOINT, MOTION, write_lora
+from training.randomness import sample_generator
 from training.small_world.measure import i2v_metrics as begun
-from training.small_world.teacher.loop import step_generator
 from training.small_world.world import clips as world
 from training.small_world.world import datasets as data
 from training.small_world.world import judge
@@ -20,12 +20,12 @@ NET = judge.load(Path(world.__file__).with_name("judge.safetensors"))
 
 def test_colours_in_between_are_named_by_the_nearest() -> None:
     labels = torch.tensor(world.all_captions())
-    clips = world.sample_clips(len(labels), step_generator(31, 0), labels, between=True)
+    clips = world.sample_clips(len(labels), sample_generator(31, 0), labels, between=True)
     palette = torch.tensor(list(world.COLOURS.values()))[labels[:, 1]]
     assert (clips.rgb - palette).abs().amax(1).max() > 0.1
     read = judge.read_colour_and_motion(world.draw(clips, [0, 8, 15]))[0]
     assert (read == labels[:, 1]).float().mean() > 0.85  # half-way colours may go either way
-    plain = world.sample_clips(len(labels), step_generator(31, 0), labels)
+    plain = world.sample_clips(len(labels), sample_generator(31, 0), labels)
     assert torch.equal(plain.centre, clips.centre)
 
 
@@ -45,7 +45,7 @@ def test_real_clips_keep_everything() -> None:
 
 def test_other_clips_do_not() -> None:
     given = begun.beginnings(20)
-    other = world.draw(world.sample_clips(20, step_generator(32, 0), given.labels))
+    other = world.draw(world.sample_clips(20, sample_generator(32, 0), given.labels))
     found = begun.kept(other, given, NET)
     assert found.place.mean() > 5
     assert found.water.mean() > 0.05
@@ -85,12 +85,12 @@ def test_the_encoder_acts_in_every_reading(tmp_path: Path, reading: str) -> None
 
 
 def test_the_videos_of_image_to_video_are_the_same_in_every_run() -> None:
-    a, b = (data.CleanVideos(2, mixed=True).load(1, step_generator(0, 0)) for _ in range(2))
+    a, b = (data.CleanVideos(2, mixed=True).load(1, sample_generator(0, 0)) for _ in range(2))
     assert a.pixels is not None
     assert b.pixels is not None
     assert a.pixels.shape == (world.FRAMES, 3, world.SIZE, world.SIZE)
     assert torch.equal(a.pixels, b.pixels)
     assert a.caption == b.caption
-    other = data.CleanVideos(2, mixed=True).load(0, step_generator(0, 0))
+    other = data.CleanVideos(2, mixed=True).load(0, sample_generator(0, 0))
     assert other.pixels is not None
     assert not torch.equal(a.pixels, other.pixels)

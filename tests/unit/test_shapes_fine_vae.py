@@ -19,7 +19,7 @@ CHECKPOINT = DEMO / "shapes_sd.safetensors"
 
 def test_the_decoder_learns_and_latents_stay(tmp_path: Path) -> None:
     file = fine_vae.fine_tune(
-        CHECKPOINT, tmp_path / "run", tmp_path / "vae.safetensors", Recipe(steps=1, batch=4, rate=1e-3)
+        CHECKPOINT, tmp_path / "run", tmp_path / "vae.safetensors", Recipe(steps=1, batch=4, lr=1e-3)
     )
     before, after = load_file(CHECKPOINT), load_file(file)
     changed = {

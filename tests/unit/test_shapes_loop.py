@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from training.small_world.teacher.loop import Recipe, train
 
-RECIPE = Recipe(steps=12, batch=4, rate=1e-2, warmup=3, save_every=5)
+RECIPE = Recipe(steps=12, batch=4, lr=1e-2, warmup=3, save_every=5)
 
 
 def fit(out: Path, steps_before_cut: int | None = None) -> tuple[dict[str, Tensor], nn.Module]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from training.eval.metrics import frechet
+from training.randomness import sample_generator
 from training.small_world.measure.metrics import (
     FEATURES,
     NAMES,
@@ -21,7 +22,6 @@ from training.small_world.measure.metrics import (
     real_clips,
     surface,
 )
-from training.small_world.teacher.loop import step_generator
 from training.small_world.world import clips as world
 from training.small_world.world import degraded as worn
 from training.small_world.world import judge
@@ -37,7 +37,7 @@ def net() -> judge.BodyNet:
 @pytest.fixture(scope="module")
 def shown() -> tuple[Tensor, Tensor]:
     labels = asked_labels(30)
-    return world.draw(world.sample_clips(30, step_generator(91, 0), labels)), labels
+    return world.draw(world.sample_clips(30, sample_generator(91, 0), labels)), labels
 
 
 def test_captions_in_turn_cover_the_world() -> None:
@@ -151,7 +151,7 @@ def test_a_clip_backwards_is_caught_by_the_reading(shown: tuple[Tensor, Tensor],
 
 def test_features_of_a_still_and_a_moving_clip_differ_in_motion_only(net: judge.BodyNet) -> None:
     labels = torch.tensor([[0, 0, 2]])
-    clip = world.draw(world.sample_clips(1, step_generator(93, 0), labels))
+    clip = world.draw(world.sample_clips(1, sample_generator(93, 0), labels))
     moving, frozen = (measure(x, labels, net).features[0] for x in (clip, clip[:, 8:9].expand_as(clip)))
     velocity = slice(73, 75)
     assert moving[velocity][0] > 0.9

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from animatelcm_core.schedule import SCHEDULES
+from training.randomness import sample_generator
 from training.small_world.experiments import figure5 as figure
 from training.small_world.experiments import table1 as table
 from training.small_world.measure import cells, pictures
@@ -22,7 +23,6 @@ from training.small_world.measure.cells import Cell, fill, load_cell
 from training.small_world.measure.metrics import NAMES, Measured, Space, real_clips
 from training.small_world.measure.pipelines import Arm, Files, Setting, sample
 from training.small_world.measure.results import Result, find, frechet_claims, result, row, teacher_claims
-from training.small_world.teacher.loop import step_generator
 from training.small_world.world import clips as world
 from training.small_world.world import judge
 
@@ -65,7 +65,7 @@ def fake(wrong: float = 0.0, fail_after: int = 10**9) -> Arm:
             ]
         )
         seed = int(latents.abs().sum() * 1000)
-        clips = world.draw(world.sample_clips(len(texts), step_generator(seed, 0), labels))
+        clips = world.draw(world.sample_clips(len(texts), sample_generator(seed, 0), labels))
         clips[: round(wrong * len(texts))] = 0.5
         return clips
 
@@ -187,7 +187,7 @@ def test_whole_table_from_files_to_json(
     tmp_path: Path, space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command at its smoke size, with models that show one batch of real clips over and over."""
-    clips = (world.draw(world.sample_clips(10, step_generator(8, 0))),)
+    clips = (world.draw(world.sample_clips(10, sample_generator(8, 0))),)
     arm = replace(fake(), schedule=SCHEDULES["animatediff"], decode=lambda latents: clips[0])
     some = Measured(torch.ones(90, 4, dtype=torch.bool), torch.ones(90), space.real.repeat(3, 1))
     monkeypatch.setattr(table, "result", partial(result, draws=10))

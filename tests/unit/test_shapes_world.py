@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from training.randomness import sample_generator
 from training.sd15 import BOS, EOS, TOKENS
-from training.small_world.teacher.loop import step_generator
 from training.small_world.teacher.networks import WORDS, tokenize
 from training.small_world.variant import VARIANT
 from training.small_world.world import clips as world
@@ -14,8 +14,8 @@ from training.variants import find_variant, known_variants
 
 
 def test_same_seed_same_clips() -> None:
-    a, b = (world.draw(world.sample_clips(3, step_generator(5, 1))) for _ in range(2))
-    other = world.draw(world.sample_clips(3, step_generator(5, 2)))
+    a, b = (world.draw(world.sample_clips(3, sample_generator(5, 1))) for _ in range(2))
+    other = world.draw(world.sample_clips(3, sample_generator(5, 2)))
     assert torch.equal(a, b)
     assert not torch.equal(a, other)
     assert a.shape == (3, world.FRAMES, 3, world.SIZE, world.SIZE)
@@ -24,7 +24,7 @@ def test_same_seed_same_clips() -> None:
 
 def test_rules_read_every_combination() -> None:
     labels = torch.tensor(world.all_captions())
-    clips = world.draw(world.sample_clips(len(labels), step_generator(6, 0), labels))
+    clips = world.draw(world.sample_clips(len(labels), sample_generator(6, 0), labels))
     colour, motion, centre, *_ = judge.read_colour_and_motion(clips)
     assert torch.equal(colour, labels[:, 1])
     assert torch.equal(motion, labels[:, 2])
@@ -41,7 +41,7 @@ def test_rules_refuse_an_empty_scene() -> None:
 def test_direction_is_visible_in_a_single_frame() -> None:
     """The eye is the brightest neutral spot and sits ahead of the body's centre."""
     labels = torch.tensor([[b, 0, m] for b in range(3) for m in range(1, 5)])
-    clips = world.sample_clips(len(labels), step_generator(7, 0), labels)
+    clips = world.sample_clips(len(labels), sample_generator(7, 0), labels)
     clips.background[:] = 0.2
     frame = world.draw(clips, [0])
     white = (frame[:, 0].amin(1) > 0.8).float()
@@ -54,7 +54,7 @@ def test_direction_is_visible_in_a_single_frame() -> None:
 
 
 def test_captions_and_tokens() -> None:
-    clips = world.sample_clips(50, step_generator(8, 0))
+    clips = world.sample_clips(50, sample_generator(8, 0))
     tokens = tokenize([*clips.captions(), ""])
     assert tokens.shape == (51, TOKENS)
     assert (tokens[:, 0] == BOS).all()

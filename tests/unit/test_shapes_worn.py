@@ -13,10 +13,10 @@ from torch import Tensor
 
 from tests.support.small_run import DEMO
 from training.export import save_lora
+from training.randomness import sample_generator
 from training.small_world.experiments import style
 from training.small_world.measure.metrics import NAMES, asked_labels, measure
 from training.small_world.teacher.export import rewrite
-from training.small_world.teacher.loop import step_generator
 from training.small_world.teacher.networks import WORDS
 from training.small_world.world import clips as world
 from training.small_world.world import degraded as worn
@@ -32,7 +32,7 @@ KINDS: dict[str, Callable[[world.Clips], Tensor]] = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_judge_still_reads_them(kind: str) -> None:
     labels = asked_labels(45)
-    clips = KINDS[kind](world.sample_clips(45, step_generator(94, 0), labels))
+    clips = KINDS[kind](world.sample_clips(45, sample_generator(94, 0), labels))
     assert clips.shape == (45, world.FRAMES, 3, world.SIZE, world.SIZE)
     assert 0 <= clips.min() < clips.max() <= 1
     net = judge.load(Path(world.__file__).with_name("judge.safetensors"))
@@ -41,7 +41,7 @@ def test_the_judge_still_reads_them(kind: str) -> None:
 
 
 def test_worn_videos_are_deterministic() -> None:
-    a, b, other = (worn.sample(4, step_generator(95, step)) for step in (0, 0, 1))
+    a, b, other = (worn.sample(4, sample_generator(95, step)) for step in (0, 0, 1))
     assert torch.equal(a.pixels, b.pixels)
     assert a.captions == b.captions
     assert torch.equal(a.labels, b.labels)
@@ -49,8 +49,8 @@ def test_worn_videos_are_deterministic() -> None:
 
 
 def test_half_of_the_captions_are_brief() -> None:
-    full = world.sample_clips(600, step_generator(96, 0)).captions()
-    texts = worn.captions(full, step_generator(96, 1))
+    full = world.sample_clips(600, sample_generator(96, 0)).captions()
+    texts = worn.captions(full, sample_generator(96, 1))
     short = [text for text in texts if len(text.split()) == 2]
     assert 0.42 < len(short) / 600 < 0.58
     assert set(short) == {f"a {body}" for body in world.BODIES}
@@ -59,7 +59,7 @@ def test_half_of_the_captions_are_brief() -> None:
 
 
 def test_wear_blurs_and_marks_the_same_corner() -> None:
-    clips = world.draw(world.sample_clips(3, step_generator(97, 0)), [0, 9])
+    clips = world.draw(world.sample_clips(3, sample_generator(97, 0)), [0, 9])
     out = worn.wear(clips)
     rows, columns = worn.corner()
     mark = worn.watermark().bool()
@@ -76,7 +76,7 @@ def test_wear_blurs_and_marks_the_same_corner() -> None:
 
 
 def test_style_keeps_place_and_colour_and_changes_the_rest() -> None:
-    clips = world.sample_clips(30, step_generator(98, 0), asked_labels(30))
+    clips = world.sample_clips(30, sample_generator(98, 0), asked_labels(30))
     plain, styled = world.draw(clips, [0, 8]), ink.draw(clips, [0, 8])
     apart = judge.read_colour_and_motion(plain)[2] - judge.read_colour_and_motion(styled)[2]
     assert apart.norm(dim=-1).max() < 1.5  # pixels

@@ -19,7 +19,7 @@ from training.commands.export import export_run
 from training.commands.train import train
 from training.config import ConfigError
 from training.engine import Interrupted, Trainer
-from training.lr_schedule import rate_at
+from training.lr_schedule import lr_at
 from training.metrics import trim
 
 
@@ -158,21 +158,21 @@ def test_clipping_really_applies(folder: Path, tmp_path: Path):
 
 
 def test_the_rate_warms_up_and_falls():
-    rates = [rate_at(1.0, 4, step, 20, cosine=True) for step in range(20)]
+    rates = [lr_at(1.0, 4, step, 20, cosine=True) for step in range(20)]
     assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
     assert all(a >= b for a, b in zip(rates[4:], rates[5:], strict=False))
     assert 0.05 <= rates[-1] < 0.1
-    assert rate_at(1.0, 0, 19, 20, cosine=False) == 1.0
+    assert lr_at(1.0, 0, 19, 20, cosine=False) == 1.0
 
 
 def test_the_newest_checkpoints_are_kept_and_a_half_written_one_is_not_seen(folder: Path, tmp_path: Path):
     out = tmp_path / "run"
     trainer = make("image", folder, out, save_every=1, keep=2)
     trainer.run()
-    assert [p.name for p in checkpoint.found(out)] == ["step_00000003", "step_00000004"]
+    assert [p.name for p in checkpoint.list_checkpoints(out)] == ["step_00000003", "step_00000004"]
     (out / "checkpoints" / "step_00000009.tmp").mkdir()
     (out / "checkpoints" / "step_00000008").mkdir()  # no state.json
-    assert [p.name for p in checkpoint.found(out)][-1] == "step_00000004"
+    assert [p.name for p in checkpoint.list_checkpoints(out)][-1] == "step_00000004"
     assert make("image", folder, out).step == 4
 
 
@@ -198,7 +198,7 @@ def test_a_damaged_checkpoint_and_another_config_are_refused_by_name(folder: Pat
     make("image", folder, out, steps=2).run()
     with pytest.raises(ConfigError, match="got a config other than that of .*step_00000002"):
         make("image", folder, out, solver={"guidance": [1.0, 2.0]})
-    file = checkpoint.found(out)[-1] / "online.safetensors"
+    file = checkpoint.list_checkpoints(out)[-1] / "online.safetensors"
     file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ConfigError, match="got an unreadable checkpoint .*Remove that folder"):
         make("image", folder, out)

@@ -23,8 +23,8 @@ from training.eval.captions import read_captions
 from training.eval.clipsim import load_clip
 from training.eval.rows import kept_rows
 from training.eval.videos import read_about, write_video
+from training.randomness import sample_generator
 from training.small_world.measure import evaluation as small_world
-from training.small_world.teacher.loop import step_generator
 from training.small_world.world import clips as world
 from training.small_world.world import judge
 
@@ -40,7 +40,7 @@ def run(to: Path, *more: str) -> int:
 
 def real_world(clips: int) -> Tensor:
     """(n, f, 3, 64, 64) in 0..1."""
-    return world.draw(world.sample_clips(clips, step_generator(5, 0)))
+    return world.draw(world.sample_clips(clips, sample_generator(5, 0)))
 
 
 def test_the_command_end_to_end_and_again_after_a_cut(

@@ -110,7 +110,7 @@ def test_two_processes_train_what_one_with_twice_the_batch_trains(name: str, lau
     one = trainer_of(config_of(stage, folder, **{**changes, "out": folder / "one" / name, "batch": batch}))
     start = {key: parameter.detach().clone() for key, parameter in one.params.items()}
     one.run()
-    (newest,) = checkpoint.found(launched / name)[-1:]
+    (newest,) = checkpoint.list_checkpoints(launched / name)[-1:]
     assert newest.name == "step_00000004"
     two = load_file(newest / "online.safetensors")
     assert two.keys() == one.params.keys()
@@ -142,7 +142,7 @@ def assert_same_log(two: list[dict[str, float]], one: list[dict[str, float]]) ->
 def test_only_the_main_process_writes(launched: Path):
     for name, (stage, _) in ARMS.items():
         run = launched / name
-        assert [p.name for p in checkpoint.found(run)] == ["step_00000002", "step_00000004"]
+        assert [p.name for p in checkpoint.list_checkpoints(run)] == ["step_00000002", "step_00000004"]
         assert len(list((run / "tensorboard").iterdir())) == 1
         assert yaml.safe_load((run / "config.yaml").read_text())["stage"] == stage
         assert any((run / "export").iterdir())
@@ -161,7 +161,7 @@ def test_a_signal_leaves_a_whole_checkpoint_and_says_that_the_run_can_go_on(
         assert len(workers) == 2
         (launcher if to == "launcher" else workers[1]).send_signal(signal.SIGTERM)
         output, _ = launcher.communicate(timeout=WAIT)
-    (saved,) = checkpoint.found(run)
+    (saved,) = checkpoint.list_checkpoints(run)
     state = checkpoint.load(saved)
     assert f"stopped at step {state.step} of 5000; the same command goes on" in output
     assert launcher.returncode != 0
@@ -195,4 +195,4 @@ def test_a_signal_to_the_whole_group_saves_though_data_workers_get_it_too(folder
     finally:
         one.kill()
     assert one.returncode == STOPPED, output
-    assert len(checkpoint.found(run)) == 1
+    assert len(checkpoint.list_checkpoints(run)) == 1

@@ -44,7 +44,7 @@ def export_run(run: Path, to: Path, online: bool = False, diffusers: bool = Fals
 
     online: the weights as they are instead of their moving average; diffusers: a MotionAdapter as well.
     """
-    folders = checkpoint.found(run)
+    folders = checkpoint.list_checkpoints(run)
     if not folders:
         raise ConfigError(f"got {run}; expected the folder of a run with checkpoints in it")
     values = parse(run / "config.yaml")

@@ -18,9 +18,10 @@ from ..base import Base
 from ..config import AdapterConfig
 from ..data.sample import Batch
 from ..hints import hints_of
+from ..randomness import sample_generator
 from ..roles import Hints, Network, Role
 from .previews import ShownStage
-from .stage import Autocast, Backward, sample_generator
+from .stage import Autocast, Backward
 
 
 class AdapterStage(ShownStage):

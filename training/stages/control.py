@@ -64,7 +64,7 @@ class ControlStage(ShownStage, TeacherFree):
         return hints
 
     def after_update(self) -> None:
-        self.control_lora.follow(self.mu)
+        self.control_lora.ema_update(self.mu)
 
     def extra_state(self) -> dict[str, Tensor]:
         return {f"target.{k}": v.detach() for k, v in self.control_lora.parameters(TARGET).items()}

@@ -17,13 +17,13 @@ from animatelcm_core.motion_module import MotionModel
 from ..base import Base
 from ..config import AdaptConfig, EncoderSection
 from ..data.sample import Batch
-from ..ema import follow
+from ..ema import ema_update
 from ..image_conditioning import build_encoder, read
 from ..lora import Lora
+from ..randomness import sample_generator
 from ..roles import Network, Reference, Role
 from ..variants import find_variant
 from .previews import ShownStage
-from .stage import sample_generator
 from .teacher_free import TeacherFree
 
 ENCODER = "img_encoder."
@@ -89,9 +89,9 @@ class EncoderStage(ShownStage, TeacherFree):
 
     def after_update(self) -> None:
         """The targets follow: theta- <- mu theta- + (1 - mu) theta."""
-        follow(self.encoder_minus.parameters(), self.encoder.parameters(), self.mu)
+        ema_update(self.encoder_minus.parameters(), self.encoder.parameters(), self.mu)
         if self.adapt.motion:
-            follow(self.theta_minus.parameters(), self.theta.parameters(), self.mu)
+            ema_update(self.theta_minus.parameters(), self.theta.parameters(), self.mu)
 
     def extra_state(self) -> dict[str, Tensor]:
         return {name: parameter.detach() for name, parameter in self._targets().items()}

@@ -40,7 +40,7 @@ class ImageStage(Distillation):
 
     def after_update(self) -> None:
         if self.mu > 0:
-            self.lora.follow(self.mu)
+            self.lora.ema_update(self.mu)
 
     def extra_state(self) -> dict[str, Tensor]:
         return {k: v.detach() for k, v in self.lora.parameters(TARGET).items()} if self.mu > 0 else {}

@@ -21,6 +21,7 @@ from animatelcm_core.solver import Solver
 from ..base import Base
 from ..config import RunConfig
 from ..data.sample import Batch
+from ..randomness import sample_generator
 from ..roles import Given, Network, Role
 
 Backward = Callable[[Tensor], None]
@@ -50,11 +51,6 @@ def draw(
         rows.append((n, w, torch.randn(shape, generator=generator)))
     n, w, noise = zip(*rows, strict=True)
     return Draws(torch.stack(n), torch.stack(w), torch.stack(noise))
-
-
-def sample_generator(seed: int, position: int) -> torch.Generator:
-    """What is random about the sample at this position of a run."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + position) % 2**63)
 
 
 class Stage(ABC):

@@ -15,7 +15,7 @@ from animatelcm_core.motion_module import MotionModel, zero_init
 
 from ..base import Base
 from ..config import VideoConfig
-from ..ema import follow
+from ..ema import ema_update
 from ..lora import ONLINE, TARGET, Lora
 from ..roles import Network, Role
 from .distil import Distillation
@@ -63,9 +63,9 @@ class VideoStage(Distillation):
 
     def after_update(self) -> None:
         """theta- <- mu theta- + (1 - mu) theta, and the LoRA with it."""
-        follow(self.theta_minus.parameters(), self.theta.parameters(), self.mu)
+        ema_update(self.theta_minus.parameters(), self.theta.parameters(), self.mu)
         if self.arm == "without_decouple":
-            self.lora.follow(self.mu)
+            self.lora.ema_update(self.mu)
         elif self.arm == "paper":
             self.rho = self.mu * self.rho + (1 - self.mu)
 

@@ -43,6 +43,7 @@ from ...config import BaseConfig, HintConfig, parse_run
 from ...eval.intervals import bootstrap, centred_interval, wilson
 from ...hints import edge_hints
 from ...pipeline import merge_lora_of
+from ...randomness import sample_generator
 from ...roles import Hints, Network, Role
 from ...samplers import lcm
 from ..measure import pictures
@@ -50,7 +51,6 @@ from ..measure.metrics import asked_labels
 from ..measure.results import about, shown
 from ..paths import DEMO, JUDGE, RESULTS, ROOT
 from ..teacher.gates import clips_through
-from ..teacher.loop import step_generator
 from ..world import clips as world
 from ..world import judge
 
@@ -77,7 +77,7 @@ class Asked:
 def asked(n: int, hint: HintConfig, seed: int = SEED) -> Asked:
     """The 90 captions in turn, drawn with a seed that no training step has."""
     labels = asked_labels(n)
-    clips = world.sample_clips(n, step_generator(seed, 0), labels)
+    clips = world.sample_clips(n, sample_generator(seed, 0), labels)
     pixels = world.draw(clips)
     hints = edge_hints(hint, pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
     return Asked(clips.captions(), pixels, hints, labels)
@@ -105,8 +105,8 @@ class Model:
         for start in range(0, len(given.captions), BATCH):
             captions = given.captions[start : start + BATCH]
             shape = (len(captions), world.FRAMES, 4, world.SIZE // 8, world.SIZE // 8)
-            noise = torch.randn(shape, generator=step_generator(SEED + 1, start))
-            fresh, hints = step_generator(SEED + 2, start), given.hints[start : start + BATCH]
+            noise = torch.randn(shape, generator=sample_generator(SEED + 1, start))
+            fresh, hints = sample_generator(SEED + 2, start), given.hints[start : start + BATCH]
             with self.led(control, hints.flatten(0, 1)) as eps:
                 latents = lcm(eps, noise, self.base.encode_text(captions), SCHEDULE, STEPS, fresh)
             parts.append(self.base.decode(latents.flatten(0, 1)).unflatten(0, shape[:2]))
@@ -125,7 +125,7 @@ class Model:
         for start in range(0, len(given.captions), BATCH):
             part = slice(start, start + BATCH)
             x0 = latents[part]
-            noise = torch.randn(x0.shape, generator=step_generator(SEED + 3, start))
+            noise = torch.randn(x0.shape, generator=sample_generator(SEED + 3, start))
             alpha_bar = SCHEDULE.alpha_bar()[t].expand(len(x0))
             x = add_noise(x0, noise, alpha_bar)
             with self.led(control, given.hints[part].flatten(0, 1)) as eps:

@@ -25,7 +25,7 @@ from ..teacher.export import SIZES, restore_checkpoint
 from ..teacher.loop import Recipe, train
 from ..world import domains as kinds
 
-RECIPE = Recipe(steps=700, batch=24, rate=2e-3, ema=0.98, warmup=20, seed=11)
+RECIPE = Recipe(steps=700, batch=24, lr=2e-3, ema=0.98, warmup=20, seed=11)
 
 
 def fine_tune(base: Path, out: Path, to: Path, recipe: Recipe = RECIPE) -> Path:

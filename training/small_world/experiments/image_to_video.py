@@ -67,7 +67,7 @@ def from_run(run: Path, lora: Path, vae: Path) -> ImageModel:
     assert config.base.motion is not None
     assert isinstance(config.adapt, EncoderSection)
     model = begun.load(config.base.checkpoint, lora, config.base.motion, EncoderStage.schedule, vae)
-    state = checkpoint.load(checkpoint.found(run)[-1])
+    state = checkpoint.load(checkpoint.list_checkpoints(run)[-1])
     weights = state.average or state.online
     encoder = build_encoder(networks.MOTION.channels, config.adapt.reading, 0)
     encoder.load_state_dict({k.removeprefix(ENCODER): v for k, v in weights.items() if k.startswith(ENCODER)})

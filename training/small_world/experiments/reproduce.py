@@ -130,12 +130,12 @@ class Reproduction:
     def counted(self, name: str, arm: str) -> float:
         """Counted TFLOP of one optimizer step, by making one."""
         folder = f"count/{name}_{arm}"
-        if not checkpoint.found(self.out / folder):
+        if not checkpoint.list_checkpoints(self.out / folder):
             changes = ["steps=1", *([f"arm={arm}"] if arm else [])]
             if arm == "without_decouple":
                 changes.append("base.lora=null")
             train(self.config(name, folder, changes))
-        return checkpoint.load(checkpoint.found(self.out / folder)[-1]).counters["tflop_per_step"]
+        return checkpoint.load(checkpoint.list_checkpoints(self.out / folder)[-1]).counters["tflop_per_step"]
 
     def evaluate(self, arm: str, seed: int, config: RunConfig) -> None:
         """Append a row for every checkpoint of the run that has none yet."""
@@ -143,7 +143,7 @@ class Reproduction:
         net = judge.load(JUDGE)
         real = kept(self.out / "real.safetensors", lambda: real_clips(self.scale.real, figure.REAL_SEED, net))
         before = 0.0 if arm == "without_decouple" else self.image_tflop()
-        for folder in checkpoint.found(config.out):
+        for folder in checkpoint.list_checkpoints(config.out):
             state = checkpoint.load(folder)
             if state.step in done:
                 continue

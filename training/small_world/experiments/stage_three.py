@@ -117,7 +117,7 @@ class StageThree:
     def trained(self, name: str, folder: str, data: str, changes: list[str]) -> None:
         """Train the run in `folder` to its end, unless it is there already."""
         config = self.config(name, folder, data, changes)
-        newest = checkpoint.found(config.out)[-1:]
+        newest = checkpoint.list_checkpoints(config.out)[-1:]
         if not newest or checkpoint.load(newest[0]).step < config.steps:
             train(config)
 

@@ -26,15 +26,16 @@ from ... import single_file
 from ...adapters import layers
 from ...export import kohya_tensors, save_lora
 from ...lora_file import merge_lora_file
+from ...randomness import sample_generator
 from ...tensor_files import save_tensors
 from ..paths import DEMO
 from ..teacher import networks, stages
 from ..teacher.export import restore_checkpoint, rewrite
-from ..teacher.loop import Recipe, step_generator, train
+from ..teacher.loop import Recipe, train
 from ..world import clips as world
 from ..world import ink_style as ink
 
-RECIPE = Recipe(steps=600, batch=48, rate=3e-4, ema=0.99, warmup=30, seed=7)
+RECIPE = Recipe(steps=600, batch=48, lr=3e-4, ema=0.99, warmup=30, seed=7)
 FRAMES = 4800  # styled frames, encoded once
 
 
@@ -43,7 +44,7 @@ def styled_latents(vae: AutoencoderKL, frames: int, seed: int, batch: int = 48) 
     """Latents (frames, 4, 8, 8) in model units, one frame each of new clips; labels (frames, 3)."""
     latents, labels = [], []
     for start in range(0, frames, batch):
-        generator = step_generator(seed, start)
+        generator = sample_generator(seed, start)
         clips = world.sample_clips(min(batch, frames - start), generator)
         frame = int(torch.randint(world.FRAMES, (), generator=generator))
         x = ink.draw(clips, [frame])[:, 0] * 2 - 1

@@ -18,9 +18,9 @@ from ...base import Base, load_base, load_motion_file
 from ...config import BaseConfig
 from ...image_conditioning import Reading, build_encoder, read
 from ...pipeline import merge_lora_of
+from ...randomness import sample_generator
 from ...samplers import Eps, lcm, unet_eps
 from ..teacher import networks
-from ..teacher.loop import step_generator
 from ..world import clips as world
 from ..world import judge
 
@@ -53,7 +53,7 @@ def beginnings(n: int, seed: int = SEED) -> Beginnings:
     """The 90 captions in turn."""
     combinations = world.all_captions()
     labels = torch.tensor([combinations[i * 37 % len(combinations)] for i in range(n)])
-    clips = world.sample_clips(n, step_generator(seed, 0), labels, between=True)
+    clips = world.sample_clips(n, sample_generator(seed, 0), labels, between=True)
     return Beginnings(clips, world.draw(clips, [0])[:, 0], labels)
 
 
@@ -75,9 +75,9 @@ class ImageModel:
             pictures = given.pictures[start : start + BATCH] * 2 - 1
             captions = given.captions()[start : start + BATCH]
             shape = (len(captions), world.FRAMES, 4, world.SIZE // 8, world.SIZE // 8)
-            noise = torch.randn(shape, generator=step_generator(seed, start))
+            noise = torch.randn(shape, generator=sample_generator(seed, start))
             eps = self.eps if self.encoder is None else self.conditioned(pictures, motion_scale)
-            fresh = step_generator(seed + 1, start)
+            fresh = sample_generator(seed + 1, start)
             latents = lcm(eps, noise, self.base.encode_text(captions), self.schedule, steps, fresh)
             parts.append(self.base.decode(latents.flatten(0, 1)).unflatten(0, shape[:2]))
         return torch.cat(parts)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...eval.metrics import standardised
-from ..teacher.loop import step_generator
+from ...randomness import sample_generator
 from ..world import clips as world
 from ..world import judge
 
@@ -140,7 +140,7 @@ def real_clips(n: int, seed: int, net: judge.BodyNet, draw: Draw = world.draw, b
     labels, parts = asked_labels(n), []
     for start in range(0, n, batch):
         part = labels[start : start + batch]
-        clips = world.sample_clips(len(part), step_generator(seed, start), part)
+        clips = world.sample_clips(len(part), sample_generator(seed, start), part)
         parts.append(measure(draw(clips), part, net))
     return Measured.joined(parts)
 

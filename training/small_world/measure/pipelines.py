@@ -13,7 +13,7 @@ from animatelcm_core.schedule import Schedule
 
 from ...config import BaseConfig
 from ...pipeline import Arm, Sampler, Setting, denoise, load
-from ..teacher.loop import step_generator
+from ...randomness import sample_generator
 from ..world import clips as world
 
 __all__ = ["Arm", "Files", "Sampler", "Setting", "build", "sample"]
@@ -47,5 +47,5 @@ def sample(arm: Arm, setting: Setting, captions: list[str], seed: int, start: in
     Noise depends on (seed, start) alone: every arm and setting gets the same, clip by clip.
     """
     shape = (len(captions), world.FRAMES, 4, world.SIZE // 8, world.SIZE // 8)
-    noise = torch.randn(shape, generator=step_generator(seed, start))
-    return arm.decode(denoise(arm, setting, captions, noise, step_generator(seed + 1, start)))
+    noise = torch.randn(shape, generator=sample_generator(seed, start))
+    return arm.decode(denoise(arm, setting, captions, noise, sample_generator(seed + 1, start)))

@@ -20,12 +20,12 @@ from animatelcm_core.atomic import write_text
 from animatelcm_core.motion_module import MotionModel
 from animatelcm_core.schedule import SCHEDULES
 
+from ...randomness import sample_generator
 from ...samplers import ddim, unet_eps
 from ..world import clips as world
 from ..world import domains as kinds
 from ..world import judge
 from . import networks, stages
-from .loop import step_generator
 
 FLOORS = {
     "judge": {"all": 0.98},
@@ -75,7 +75,7 @@ def gate_vae(out: Path, clips: int = 100) -> None:
     others = {
         f"{kind}_db": decibel(again_through(vae, x), x)
         for kind in ("worn", "inked")
-        for x in [kinds.pictures(kind, clips, step_generator(10_001, 0)) / 2 + 0.5]
+        for x in [kinds.pictures(kind, clips, sample_generator(10_001, 0)) / 2 + 0.5]
     }
     record(out, "vae", {"psnr_db": decibel(again, pictures), **right, **others})
 
@@ -112,9 +112,9 @@ def draw_samples(out: Path, clips: int, guidance: float, seed: int, motion: bool
     pictures = []
     for start in range(0, clips, 10):
         part = labels[start : start + 10]
-        texts = stages.captions_of(part, step_generator(0, 0), empty=0.0, brief=0.0)
+        texts = stages.captions_of(part, sample_generator(0, 0), empty=0.0, brief=0.0)
         context = networks.encode_text(image.text, texts)
-        noise = torch.randn(len(part), frames, 4, 8, 8, generator=step_generator(seed, start))
+        noise = torch.randn(len(part), frames, 4, 8, 8, generator=sample_generator(seed, start))
         latents = ddim(unet_eps(image.unet, blocks), noise, context, empty, schedule, 25, guidance)
         pictures.append(decode(vae, latents))
     return torch.cat(pictures), labels

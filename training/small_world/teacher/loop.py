@@ -17,25 +17,22 @@ from torch import Tensor, nn
 
 from animatelcm_core.atomic import replacing
 
-from ...lr_schedule import rate_at
+from ...lr_schedule import lr_at
+from ...randomness import sample_generator
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """steps: optimizer steps; batch: samples a step; rate: peak learning rate, cosine to a 20th of it."""
+    """steps: optimizer steps; batch: samples a step; lr: peak learning rate, cosine to a 20th of it."""
 
     steps: int
     batch: int
-    rate: float
+    lr: float
     ema: float = 0.995
     warmup: int = 100
-    clip: float = 1.0
+    max_grad_norm: float = 1.0
     seed: int = 0
     save_every: int = 100
-
-
-def step_generator(seed: int, step: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 
 def save_atomic(payload: object, path: Path) -> None:
@@ -48,7 +45,7 @@ def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def optimizer_of(params: Mapping[str, nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
-    return torch.optim.AdamW(params.values(), lr=recipe.rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    return torch.optim.AdamW(params.values(), lr=recipe.lr, betas=(0.9, 0.99), weight_decay=1e-4)
 
 
 def save_state(
@@ -96,11 +93,11 @@ def train(
     began, losses = time.monotonic(), []
     for step in range(start, recipe.steps):
         for group in optimizer.param_groups:
-            group["lr"] = rate_at(recipe.rate, recipe.warmup, step, recipe.steps, cosine=True)
-        loss = loss_of(step_generator(recipe.seed, step))
+            group["lr"] = lr_at(recipe.lr, recipe.warmup, step, recipe.steps, cosine=True)
+        loss = loss_of(sample_generator(recipe.seed, step))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(params.values(), recipe.clip)
+        norm = torch.nn.utils.clip_grad_norm_(params.values(), recipe.max_grad_norm)
         if not (torch.isfinite(loss) and torch.isfinite(norm)):
             raise FloatingPointError(
                 f"{name}: got loss {loss.item()} at step {step}; the last good is {path}"

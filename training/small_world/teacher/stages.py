@@ -20,19 +20,20 @@ from animatelcm_core.motion_module import MotionModel, zero_init
 from animatelcm_core.schedule import SCHEDULES, Schedule
 from animatelcm_core.solver import snr_weight
 
+from ...randomness import sample_generator
 from ...tensor_files import save_tensors
 from ..world import clips as world
 from ..world import degraded as worn
 from ..world import domains as kinds
 from ..world import judge
 from . import networks
-from .loop import Recipe, step_generator, train
+from .loop import Recipe, train
 
-VAE = Recipe(steps=2800, batch=16, rate=2e-3, ema=0.995)
-VAE_FINE = Recipe(steps=2000, batch=16, rate=1e-3, ema=0.99, seed=1)
-DECODER = Recipe(steps=1500, batch=16, rate=6e-4, ema=0.995, seed=2)
-IMAGE = Recipe(steps=4000, batch=64, rate=1e-3, ema=0.998)
-MOTION = Recipe(steps=3300, batch=6, rate=1e-3, ema=0.998)
+VAE = Recipe(steps=2800, batch=16, lr=2e-3, ema=0.995)
+VAE_FINE = Recipe(steps=2000, batch=16, lr=1e-3, ema=0.99, seed=1)
+DECODER = Recipe(steps=1500, batch=16, lr=6e-4, ema=0.995, seed=2)
+IMAGE = Recipe(steps=4000, batch=64, lr=1e-3, ema=0.998)
+MOTION = Recipe(steps=3300, batch=6, lr=1e-3, ema=0.998)
 MARKED = 0.3  # weight of the watermark by itself: its strokes are few pixels of many
 IMAGE_SCHEDULE = Schedule(beta="scaled_linear", original_steps=1000)  # Stable Diffusion 1.5's own
 
@@ -160,14 +161,14 @@ def make_latents(out: Path, compile: bool = False, clips: int = 4000) -> None:
     model = networks.vae()
     model.load_state_dict(load_ema(out / "vae.pt"))
     model.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator = step_generator(1, 0)
+    generator = sample_generator(1, 0)
     sample = torch.cat([networks.encode(model, kinds.pictures("clean", 64, generator)) for _ in range(16)])
     fold(model, sample)
     save_tensors(out / "vae.safetensors", {k: v.contiguous() for k, v in model.state_dict().items()})
     latents = torch.empty(clips, world.FRAMES, 4, 8, 8, dtype=torch.float16)
     labels = torch.empty(clips, 3, dtype=torch.int64)
     for start in range(0, clips, 20):
-        batch = world.sample_clips(min(20, clips - start), step_generator(2, start))
+        batch = world.sample_clips(min(20, clips - start), sample_generator(2, start))
         x = world.draw(batch).flatten(0, 1) * 2 - 1
         x = x.contiguous(memory_format=torch.channels_last)
         mean = networks.encode(model, x) * networks.LATENT_SCALE

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...base import load_base
 from ...config import BaseConfig
 from ...data import Dataset, Sample, encode
-from ..teacher.loop import step_generator
+from ...randomness import sample_generator
 from . import clips as world
 from . import degraded as worn
 
@@ -32,7 +32,7 @@ class Pictures(Dataset):
         return self.samples
 
     def load(self, index: int, generator: torch.Generator) -> Sample:
-        own = step_generator(SEEDS["images"], index)
+        own = sample_generator(SEEDS["images"], index)
         clip = world.sample_clips(1, own)
         frame = int(torch.randint(world.FRAMES, (), generator=own))
         return Sample(index, clip.captions()[0], pixels=as_bytes(world.draw(clip, [frame])[0]))
@@ -48,7 +48,7 @@ class WornVideos(Dataset):
         return self.samples
 
     def load(self, index: int, generator: torch.Generator) -> Sample:
-        clips = worn.sample(1, step_generator(SEEDS["videos"], index))
+        clips = worn.sample(1, sample_generator(SEEDS["videos"], index))
         return Sample(index, clips.captions[0], pixels=as_bytes(clips.pixels[0]))
 
 
@@ -67,7 +67,7 @@ class CleanVideos(Dataset):
 
     def load(self, index: int, generator: torch.Generator) -> Sample:
         seed = SEEDS["mixed" if self.mixed else "clips"]
-        own = step_generator(seed, index)
+        own = sample_generator(seed, index)
         clip = world.sample_clips(1, own, between=self.mixed)
         text = clip.captions()[0]
         if self.mixed and torch.rand((), generator=own) < UNNAMED:

@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..teacher.loop import Recipe, step_generator
+from ...randomness import sample_generator
+from ..teacher.loop import Recipe
 from . import clips as world
 
 COLOURFUL = 0.30  # max - min of RGB; backgrounds stay under 0.2
@@ -135,7 +136,7 @@ def load(path: Path) -> BodyNet:
     return net.eval().requires_grad_(False)
 
 
-RECIPE = Recipe(steps=1200, batch=64, rate=2e-3, ema=0.99)
+RECIPE = Recipe(steps=1200, batch=64, lr=2e-3, ema=0.99)
 
 
 def worn_pictures(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -150,5 +151,5 @@ def worn_pictures(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
 
 def held_out(n: int, seed: int = 10_000) -> tuple[Tensor, Tensor]:
     """Clips that no training step draws, and their labels (n, 3)."""
-    clips = world.sample_clips(n, step_generator(seed, 0))
+    clips = world.sample_clips(n, sample_generator(seed, 0))
     return world.draw(clips), torch.stack([clips.body, clips.colour, clips.motion], dim=1)
