@@ -83,7 +83,7 @@ def test_training_side_samples_the_same_latents(comfy: Comfy, tmp_path: Path, gu
     save_file({"noise": noise}, tmp_path / "noise.safetensors")
     in_the_repository(
         "-m",
-        "training.small_world.teacher.sample",
+        *("training.small_world", "sample"),
         *("--noise", str(tmp_path / "noise.safetensors"), "--caption", caption),
         *("--guidance", str(guidance), "--out", str(tmp_path / "latents.safetensors")),
     )

@@ -31,7 +31,7 @@ def graph(server: Server) -> dict[str, Any]:
         shutil.copy(ROOT / "demo" / name, models / kind / name)
     lora, checkpoint = ROOT / "demo" / "shapes_inked_lora.safetensors", models / "checkpoints" / CHECKPOINT
     in_the_repository(
-        "-m", "training.small_world.experiments.style", "merge", "--lora", str(lora), "--to", str(checkpoint)
+        "-m", "training.small_world", "style", "merge", "--lora", str(lora), "--to", str(checkpoint)
     )
     inputs = {
         "ckpt_name": CHECKPOINT,

@@ -1,75 +1,60 @@
-"""`python -m training.shapes STAGE --out FOLDER`: make the small world's model from nothing, on a CPU.
+"""The small world's command line: its model made from nothing, and the paper's experiments on it.
 
-`all` runs every stage in order, each held to its gate (gates.py) before the next begins. A run that is cut
-goes on where it was; a stage that is complete is passed over. `restart` first, and they train the shipped
-weights further instead. `data --out runs/shapes_data` encodes what the trainer's `shapes_*` configs read.
+python -m training.small_world COMMAND --help
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+import sys
+from collections.abc import Sequence
+from importlib import import_module
 
-import torch
-
-from .paths import DEMO
-from .teacher import gates, stages
-from .teacher.export import export
-from .teacher.restart import restart
-from .world.datasets import make_caches, make_clean
-
-GUIDANCE = 3.0
-RESTART, DATA = "restart", "data"  # beside the stages: where they begin, and what comes after them
-Stage = Callable[..., None]
-STAGES: dict[str, Stage] = {
-    "judge": stages.train_judge,
-    "vae": stages.train_vae,
-    "latents": stages.make_latents,
-    "decoder": stages.train_decoder,
-    "image": stages.train_image,
-    "motion": stages.train_motion,
-    "export": lambda out, _: export(out, DEMO),
-}
-RECIPES = {"decoder": stages.DECODER, "image": stages.IMAGE, "motion": stages.MOTION}
-GATES: dict[str, Callable[[Path], object]] = {
-    "judge": gates.gate_judge,
-    "decoder": gates.gate_vae,
-    "image": lambda out: gates.gate_samples(out, "image", 180, GUIDANCE),
-    "motion": lambda out: gates.gate_samples(out, "motion", 90, GUIDANCE),
+# command -> its module, imported when it is chosen, and what it does
+COMMANDS = {
+    "all": ("teacher.make", "the model from nothing: every stage below in order, each held to its gate"),
+    "judge": ("teacher.make", "stage 1: the network that tells bodies"),
+    "vae": ("teacher.make", "stage 2: the autoencoder"),
+    "latents": ("teacher.make", "stage 3: latents of unit variance, encoded once"),
+    "decoder": ("teacher.make", "stage 4: the decoder alone"),
+    "image": ("teacher.make", "stage 5: UNet and text model, on single frames"),
+    "motion": ("teacher.make", "stage 6: the temporal modules, on clips"),
+    "export": ("teacher.make", "stage 7: the files in demo/"),
+    "restart": ("teacher.make", "the shipped weights as stage files, to train them further"),
+    "data": ("teacher.make", "the caches that the trainer's shapes_* configs read"),
+    "sample": ("teacher.sample", "one clip of the teacher from given noise"),
+    "table1": ("experiments.table1", "the paper's Table 1"),
+    "figure5": ("experiments.figure5", "the paper's Figure 5"),
+    "image-to-video": (
+        "experiments.image_to_video",
+        "what image to video keeps of the image, and its motion",
+    ),
+    "control": ("experiments.control", "how well clips follow their hints, before and after adaptation"),
+    "style": ("experiments.style", "a personal image model in another style"),
+    "fine-vae": ("experiments.fine_vae", "a VAE for colours between the palette's"),
+    "reproduce": ("experiments.reproduce", "stages one and two, Table 1 and Figure 5, in one command"),
+    "stage-three": ("experiments.stage_three", "image to video and control, in one command"),
 }
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
+    words = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
-        prog="python -m training.shapes",
+        prog="python -m training.small_world",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("stage", choices=["all", RESTART, DATA, *STAGES])
-    parser.add_argument("--out", type=Path, default=Path("runs/shapes"))
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--compile", action="store_true", help="bfloat16 and torch.compile: faster, needs a compiler"
-    )
-    parser.add_argument("--steps", type=int, help=f"other than the recipe's; for {', '.join(RECIPES)}")
-    options = parser.parse_args()
-    if options.steps and options.stage not in RECIPES:
-        parser.error(f"--steps: got stage {options.stage}; expected one of {', '.join(RECIPES)}")
-    torch.set_num_threads(options.threads)
-    if options.stage == RESTART:
-        restart(options.out, DEMO)
-        return
-    if options.stage == DATA:
-        make_caches(DEMO / "shapes_sd.safetensors", options.out)
-        make_clean(DEMO / "shapes_sd.safetensors", options.out)
-        return
-    for name in STAGES if options.stage == "all" else [options.stage]:
-        recipe = {"recipe": replace(RECIPES[name], steps=options.steps)} if options.steps else {}
-        STAGES[name](options.out, options.compile, **recipe)
-        if name in GATES:
-            GATES[name](options.out)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    chosen = None
+    for word, (place, summary) in COMMANDS.items():
+        command = commands.add_parser(word, help=summary, formatter_class=parser.formatter_class)
+        if words[:1] == [word]:
+            chosen = import_module(f".{place}", __package__)
+            command.description = chosen.__doc__
+            chosen.add_options(command)
+    options = parser.parse_args(words)
+    assert chosen is not None  # argparse has refused every other word
+    chosen.main(options)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Controlled video on the small world: do creatures go where the hints say, before and after adaptation?
 
-    python -m training.shapes.controlled --lora LORA --motion MOTION \\
+    python -m training.small_world control --lora LORA --motion MOTION \\
         --pair t2i_adapter BEFORE AFTER --pair controlnet BEFORE AFTER
 
 Four steps, no guidance, 200 clips whose hints no training step saw: edges of clips drawn anew, with their
@@ -255,12 +255,7 @@ def sheet(rows: list[Tensor], path: Path) -> None:
     pictures.save_smooth(torch.cat([pictures.strip(clip[::2]) for clip in rows], dim=1), path)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.shapes.controlled",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, default=DEMO / "shapes_sd.safetensors")
     parser.add_argument("--lora", type=Path, required=True)
     parser.add_argument("--motion", type=Path, required=True, help="distilled text-to-video weights")
@@ -270,7 +265,9 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--to", type=Path, default=RESULTS)
-    options = parser.parse_args()
+
+
+def main(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     hint = parse_run(CONFIG, files=False).adapt.hint  # type: ignore[attr-defined]
     given, net = asked(options.clips, hint), judge.load(JUDGE)
@@ -298,7 +295,7 @@ def main() -> None:
                 strips[i].append(clip)
         changes[kind] = found[1].change_from(found[0])
     pairs = " ".join(f"--pair {kind} {shown(Path(b))} {shown(Path(a))}" for kind, b, a in options.pair)
-    command = f"python -m training.shapes.controlled --lora {shown(options.lora)} --motion "
+    command = f"python -m training.small_world control --lora {shown(options.lora)} --motion "
     command += f"{shown(options.motion)} {pairs} --clips {options.clips}"
     content = {**about(command), "clips": options.clips, "steps": STEPS, "rows": rows, "change": changes}
     content["levels"] = by_level
@@ -306,7 +303,3 @@ def main() -> None:
     write_text(options.to / "control.json", json.dumps(content, indent=1) + "\n")
     plot(rows, options.to / "control.png")
     sheet([clip for group in strips for clip in group], options.to / "control_clips.png")
-
-
-if __name__ == "__main__":
-    main()

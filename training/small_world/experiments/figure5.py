@@ -1,6 +1,6 @@
 """Figure 5 of the paper on the small world: what each way of training reaches, over counted arithmetic.
 
-    python -m training.shapes.figure
+    python -m training.small_world figure5
 
 reads docs/results/shapes/ablation.jsonl, a line for each evaluated checkpoint, and writes fig5.json and
 fig5.png beside it. A row: arm (paper, without_init, without_decouple), seed, step, tflop (counted arithmetic
@@ -146,24 +146,17 @@ def plot(rows: list[Evaluation], path: Path) -> None:
     drawing.savefig(path, dpi=110)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.shapes.figure",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", type=Path, default=RESULTS)
-    options = parser.parse_args()
+
+
+def main(options: argparse.Namespace) -> None:
     rows = read_rows(options.to / FILE)
     content = {
-        **about("python -m training.shapes.figure"),
+        **about("python -m training.small_world figure5"),
         "rows": [asdict(row) for row in rows],
         "curves": figure(rows),
     }
     options.to.mkdir(parents=True, exist_ok=True)
     write_text(options.to / "fig5.json", json.dumps(content, indent=1) + "\n")
     plot(rows, options.to / "fig5.png")
-
-
-if __name__ == "__main__":
-    main()

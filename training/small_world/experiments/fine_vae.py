@@ -1,6 +1,6 @@
 """A VAE for colours between the palette's, as fine-tuned VAEs for SD1.5: the same latents, a better decoder.
 
-    python -m training.shapes.fine_vae --out runs/shapes_vae --to demo/shapes_vae.safetensors
+    python -m training.small_world fine-vae --out runs/shapes_vae --to demo/shapes_vae.safetensors
 
 The VAE of the shipped checkpoint has seen the palette alone and shows every colour as the nearest of it. The
 encoder stays as it is: what was trained on its latents needs no training again.
@@ -58,22 +58,15 @@ def save(vae: AutoencoderKL, to: Path) -> Path:
     return save_tensors(to, tensors, metadata)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.shapes.fine_vae",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", type=Path, default=DEMO / "shapes_sd.safetensors")
     parser.add_argument("--out", type=Path, default=Path("runs/shapes_vae"))
     parser.add_argument("--to", type=Path, default=DEMO / "shapes_vae.safetensors")
     parser.add_argument("--steps", type=int, default=RECIPE.steps)
     parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
+
+
+def main(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     recipe = replace(RECIPE, steps=options.steps)
     print("wrote", fine_tune(options.base, options.out, options.to, recipe).name)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Image to video on the small world: what is kept of the image, and whether it moves.
 
-    python -m training.shapes.image_to_video --lora LORA --motion T2V --image-motion I2V --vae VAE
+    python -m training.small_world image-to-video --lora LORA --motion T2V --image-motion I2V --vae VAE
 
 Four steps, no guidance, 200 pictures that no training step saw, in colours between the palette's. Captions
 leave the colour out: the picture alone says it. Writes docs/results/shapes/i2v.json, i2v.png (speed
@@ -106,12 +106,7 @@ def plot(curve: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.shapes.image_to_video",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", type=Path, default=DEMO / "shapes_sd.safetensors")
     parser.add_argument("--lora", type=Path, required=True)
     parser.add_argument("--motion", type=Path, required=True, help="distilled text-to-video weights")
@@ -121,7 +116,9 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--to", type=Path, default=RESULTS)
-    options = parser.parse_args()
+
+
+def main(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     given, net = begun.beginnings(options.clips), judge.load(JUDGE)
     named = replace(given, named=True)
@@ -153,7 +150,7 @@ def main() -> None:
         rows.append(row(name, found))
         print(rows[-1], flush=True)
     rows.append(row("vae", begun.kept(clips_through(ours.base.vae, world.draw(given.clips)), given, net)))
-    command = f"python -m training.shapes.image_to_video --lora {shown(options.lora)} --motion "
+    command = f"python -m training.small_world image-to-video --lora {shown(options.lora)} --motion "
     command += f"{shown(options.motion)} --image-motion {shown(options.image_motion)} "
     command += f"--vae {shown(options.vae)} --clips {options.clips}"
     if options.compare:
@@ -162,7 +159,3 @@ def main() -> None:
     content = {**about(command), "clips": options.clips, "steps": STEPS, "rows": rows, "motion_scale": curve}
     write_text(options.to / "i2v.json", json.dumps(content, indent=1) + "\n")
     plot(curve, options.to / "i2v.png")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """The paper on the small world, from its shipped teacher to Table 1 and Figure 5, in one command.
 
-    python -m training.shapes.reproduce --out runs/reproduce
+    python -m training.small_world reproduce --out runs/reproduce
 
 1 data      clean pictures and worn videos, encoded
 2 image     the LCM LoRA
@@ -20,8 +20,6 @@ and stay in `--out`.
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,11 +33,12 @@ from ...config import RunConfig, parse_run
 from ..measure.cells import kept
 from ..measure.metrics import Space, real_clips
 from ..measure.pipelines import Files, build
-from ..paths import DEMO, JUDGE, RESULTS, ROOT
+from ..paths import DEMO, JUDGE, RESULTS
 from ..world import judge
 from ..world.datasets import make_caches
 from . import figure5 as figure
 from . import style
+from .processes import in_a_process
 
 ARMS = ("paper", "without_init", "without_decouple")
 
@@ -90,7 +89,7 @@ class Reproduction:
         for seed in self.scale.seeds:
             for arm in ARMS:
                 self.one_run(arm, seed)
-        self.run("figure")
+        self.run("figure5")
 
     def one_run(self, arm: str, seed: int) -> None:
         """Train one arm with one seed, then evaluate its checkpoints."""
@@ -174,7 +173,7 @@ class Reproduction:
     def table(self) -> None:
         best = self.motion
         self.run(
-            "table",
+            "table1",
             *("--checkpoint", str(self.base), "--teacher", str(self.teacher), "--lora", str(self.lora)),
             *("--motion", str(best), "--personal", str(self.personal), "--out", str(self.out / "table")),
             *self.scale.table,
@@ -191,24 +190,20 @@ class Reproduction:
             own.append(f"data.path={self.cache / 'videos'}")
         return parse_run(CONFIGS / f"{name}.yaml", own + changes)
 
-    def run(self, module: str, *arguments: str) -> None:
+    def run(self, command: str, *arguments: str) -> None:
         """A command of its own: it plots and writes into docs/results."""
-        command = [sys.executable, "-m", f"training.shapes.{module}", *arguments, "--to", str(self.to)]
-        subprocess.run(command, check=True, cwd=ROOT)
+        in_a_process(command, *arguments, "--to", str(self.to))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.shapes.reproduce",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/reproduce"))
     parser.add_argument("--to", type=Path, help="where results go, docs/results/shapes if not said")
     parser.add_argument("--lora", type=Path, help="an LCM LoRA that is there, instead of training one")
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
+
+
+def main(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     scale = SMOKE if options.smoke else Scale()
     lora = options.lora and options.lora.resolve()
@@ -217,7 +212,3 @@ def main() -> None:
     for part in (r.data, r.image, r.ablation, r.early, r.personal_style, r.table):
         print(f"== {part.__name__}", flush=True)
         part()
-
-
-if __name__ == "__main__":
-    main()

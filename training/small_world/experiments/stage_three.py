@@ -1,6 +1,6 @@
 """Stage three on the small world, from the shipped distilled weights to its two result files, in one command.
 
-    python -m training.shapes.stage_three --out runs/stage_three
+    python -m training.small_world stage-three --out runs/stage_three
 
 1 data       clean clips, in the palette's colours and between them; clean pictures
 2 vae        a decoder for colours between the palette's
@@ -16,8 +16,6 @@ Every part goes on where it was cut; one that is complete is passed over. `--onl
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,9 +25,10 @@ from ... import checkpoint
 from ...commands.common import CONFIGS
 from ...commands.train import train
 from ...config import RunConfig, parse_run
-from ..paths import DEMO, RESULTS, ROOT
+from ..paths import DEMO, RESULTS
 from ..world.datasets import make_caches, make_clean
 from . import fine_vae
+from .processes import in_a_process
 
 LORA, MOTION = DEMO / "shapes_lcm_lora.safetensors", DEMO / "shapes_lcm_motion.safetensors"
 READINGS = ("latents", "pixels", "first_frame")
@@ -94,7 +93,7 @@ class StageThree:
             "--image-motion",
             str(self.exported("encoder", "shapes_i2v")),
         ]
-        self.run("image_to_video", *files, *(["--compare", *compare] if compare else []))
+        self.run("image-to-video", *files, *(["--compare", *compare] if compare else []))
 
     def adapters(self) -> None:
         for kind in ADAPTERS:
@@ -109,7 +108,7 @@ class StageThree:
             self.trained(name, f"{kind}_lora", "clips", [f"adapt.adapter={before}"])
             after = self.exported(f"{kind}_lora", name)
             pairs += ["--pair", kind, str(before), str(after)]
-        self.run("controlled", "--lora", str(LORA), "--motion", str(MOTION), *pairs)
+        self.run("control", "--lora", str(LORA), "--motion", str(MOTION), *pairs)
 
     def exported(self, folder: str, name: str) -> Path:
         return self.out / folder / "export" / f"{name}.safetensors"
@@ -132,28 +131,24 @@ class StageThree:
             own.append("samples.prompts=[]")
         return parse_run(CONFIGS / f"{name}.yaml", own + changes)
 
-    def run(self, module: str, *arguments: str) -> None:
+    def run(self, command: str, *arguments: str) -> None:
         """A command of its own: it plots and writes results."""
         more = ["--clips", str(self.scale.clips), "--to", str(self.to)]
-        command = [sys.executable, "-m", f"training.shapes.{module}", *arguments, *more]
-        subprocess.run(command, check=True, cwd=ROOT)
+        in_a_process(command, *arguments, *more)
 
 
 PARTS = ("data", "vae", "encoder", "readings", "adapters", "control")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.shapes.stage_three",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/stage_three"))
     parser.add_argument("--to", type=Path, help="where results go, docs/results/shapes if not said")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
-    options = parser.parse_args()
+
+
+def main(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     to = options.to or (options.out / "results" if options.smoke else RESULTS)
     three = StageThree(options.out.resolve(), SMOKE if options.smoke else Scale(), to.resolve())
@@ -161,7 +156,3 @@ def main() -> None:
         if part in options.only:
             print(f"== {part}", flush=True)
             getattr(three, part)()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,8 @@
-"""The fine-tune that makes a personal image model in another style (ink.py) of the small world's.
+"""The fine-tune that makes a personal image model in another style (ink_style.py) of the small world's.
 
-    python -m training.shapes.style train --out runs/personal
-    python -m training.shapes.style lora --personal FILE --to demo/shapes_inked_lora.safetensors
-    python -m training.shapes.style merge --lora demo/shapes_inked_lora.safetensors --to FILE
+    python -m training.small_world style train --out runs/personal
+    python -m training.small_world style lora --personal FILE --to demo/shapes_inked_lora.safetensors
+    python -m training.small_world style merge --lora demo/shapes_inked_lora.safetensors --to FILE
 
 Only the UNet learns, on single frames, as personal checkpoints do; motion weights and LCM LoRA never see the
 style. `train` writes `OUT/shapes_personal.safetensors`, laid out as demo/shapes_sd.safetensors; `lora` keeps
@@ -116,36 +116,29 @@ def merged(base: Path, lora: Path, to: Path) -> Path:
     return rewrite(base, single_file.unet_tensors(unet.state_dict()), to, title)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.shapes.style",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", type=Path, default=DEMO / "shapes_sd.safetensors")
-    commands = parser.add_subparsers(dest="command", required=True)
-    fit = commands.add_parser("train", help="the fine-tune")
+    actions = parser.add_subparsers(dest="action", required=True)
+    fit = actions.add_parser("train", help="the fine-tune")
     fit.add_argument("--out", type=Path, default=Path("runs/personal"))
     fit.add_argument("--steps", type=int, default=RECIPE.steps)
     fit.add_argument("--threads", type=int, default=2)
-    small = commands.add_parser("lora", help="what the fine-tune changed, as a LoRA")
+    small = actions.add_parser("lora", help="what the fine-tune changed, as a LoRA")
     small.add_argument("--personal", type=Path, required=True)
     small.add_argument("--rank", type=int, default=16)
     small.add_argument("--to", type=Path, required=True)
-    whole = commands.add_parser("merge", help="a checkpoint of the LoRA")
+    whole = actions.add_parser("merge", help="a checkpoint of the LoRA")
     whole.add_argument("--lora", type=Path, required=True)
     whole.add_argument("--to", type=Path, required=True)
-    options = parser.parse_args()
-    if options.command == "train":
+
+
+def main(options: argparse.Namespace) -> None:
+    if options.action == "train":
         torch.set_num_threads(options.threads)
         path = fine_tune(options.base, options.out, replace(RECIPE, steps=options.steps))
-    elif options.command == "lora":
+    elif options.action == "lora":
         change = change_as_lora(options.base, options.personal, options.rank)
         path = save_lora(options.to, change, {"modelspec.title": "AnimateLCM small world, ink on paper"})
     else:
         path = merged(options.base, options.lora, options.to)
     print("wrote", path.name)
-
-
-if __name__ == "__main__":
-    main()

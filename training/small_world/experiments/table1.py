@@ -1,6 +1,6 @@
 """Table 1 of the paper on the small world: docs/results/shapes/table1.json, .png and a contact sheet.
 
-    python -m training.shapes.table --lora L.safetensors --motion M.safetensors \\
+    python -m training.small_world table1 --lora L.safetensors --motion M.safetensors \\
         --personal P.safetensors --out runs/table
 
 Rows: animatelcm and animatelcm_personal (no guidance; LoRA and motion weights, the second on the personal
@@ -193,7 +193,7 @@ def report(options: argparse.Namespace, net: judge.BodyNet) -> dict[str, Any]:
 
 def command(options: argparse.Namespace) -> str:
     """The command as it would be typed in the repository; files elsewhere by name only."""
-    words = ["python -m training.shapes.table"]
+    words = ["python -m training.small_world table1"]
     for name in ("checkpoint", "teacher", "lora", "motion", "personal", "out", "clips", "search_clips"):
         value = getattr(options, name)
         if value is not None:
@@ -203,31 +203,26 @@ def command(options: argparse.Namespace) -> str:
     return " ".join(words + ["--smoke"] * options.smoke)
 
 
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(
-        prog="python -m training.shapes.table",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def add_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--checkpoint", type=Path, default=DEMO / "shapes_sd.safetensors")
+    parser.add_argument("--teacher", type=Path, default=DEMO / "shapes_motion.safetensors")
+    parser.add_argument("--lora", type=Path, required=True, help="LCM LoRA in kohya's names")
+    parser.add_argument("--motion", type=Path, required=True, help="distilled motion weights")
+    parser.add_argument("--personal", type=Path, help="checkpoint in another style, from the command `style`")
+    parser.add_argument("--judge", type=Path, default=JUDGE)
+    parser.add_argument("--out", type=Path, default=Path("runs/table"))
+    parser.add_argument("--to", type=Path, default=RESULTS)
+    parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument("--search-clips", type=int, default=60)
+    parser.add_argument("--teacher-guidance", type=float, default=3.0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--smoke", action="store_true", help="the smallest table, to see that all of it works"
     )
-    p.add_argument("--checkpoint", type=Path, default=DEMO / "shapes_sd.safetensors")
-    p.add_argument("--teacher", type=Path, default=DEMO / "shapes_motion.safetensors")
-    p.add_argument("--lora", type=Path, required=True, help="LCM LoRA in kohya's names")
-    p.add_argument("--motion", type=Path, required=True, help="distilled motion weights")
-    p.add_argument("--personal", type=Path, help="checkpoint in another style, from training.shapes.style")
-    p.add_argument("--judge", type=Path, default=JUDGE)
-    p.add_argument("--out", type=Path, default=Path("runs/table"))
-    p.add_argument("--to", type=Path, default=RESULTS)
-    p.add_argument("--clips", type=int, default=200)
-    p.add_argument("--search-clips", type=int, default=60)
-    p.add_argument("--teacher-guidance", type=float, default=3.0)
-    p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--smoke", action="store_true", help="the smallest table, to see that all of it works")
-    p.add_argument("--backwards", action="store_true", help="fill cells from the end and write no table")
-    return p
+    parser.add_argument("--backwards", action="store_true", help="fill cells from the end and write no table")
 
 
-def main() -> None:
-    options = parser().parse_args()
+def main(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     net = judge.load(options.judge)
     if options.backwards:
@@ -240,7 +235,3 @@ def main() -> None:
     pictures.sheet(options.out, plan_of(options).fixed(), options.to / "table1_clips.png")
     for line in table["claims"]:
         print("reached" if line["reached"] else "NOT reached", line["claim"], line["got"], line["interval95"])
-
-
-if __name__ == "__main__":
-    main()

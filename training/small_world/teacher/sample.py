@@ -1,6 +1,6 @@
 """One clip on the training side, the same steps as ComfyUI's `ddim` with `simple`.
 
-    python -m training.shapes.sample --noise N.safetensors --caption "a red fish sleeping" --out L.safetensors
+    python -m training.small_world sample --noise NOISE --caption "a red fish sleeping" --out LATENTS
 
 samples one clip from the exported files in demo/ and the tensor `noise` (f, 4, 8, 8), and writes `latents`.
 """
@@ -20,15 +20,16 @@ from ..paths import DEMO
 from .networks import encode_text
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="One clip from the exported files, by DDIM.")
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--folder", type=Path, default=DEMO)
     parser.add_argument("--noise", type=Path, required=True)
     parser.add_argument("--caption", required=True)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--out", type=Path, required=True)
-    options = parser.parse_args()
+
+
+def main(options: argparse.Namespace) -> None:
     from .export import restore  # it imports every stage, which sampling alone does without
 
     model = restore(options.folder)
@@ -43,7 +44,3 @@ def main() -> None:
         options.guidance,
     )
     save_tensors(options.out, {"latents": latents[0]})
-
-
-if __name__ == "__main__":
-    main()

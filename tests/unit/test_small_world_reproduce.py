@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.slow
 def test_every_stage_runs_and_a_second_run_passes_over_all_of_them(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "training.small_world.experiments.reproduce", "--smoke"]
+    command = [sys.executable, "-m", "training.small_world", "reproduce", "--smoke"]
     command += ["--out", str(tmp_path / "run"), "--to", str(tmp_path / "to")]
     first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert first.returncode == 0, first.stdout + first.stderr
@@ -41,7 +41,7 @@ def test_every_stage_runs_and_a_second_run_passes_over_all_of_them(tmp_path: Pat
 
 @pytest.mark.slow
 def test_stage_three_runs_whole_and_is_passed_over_when_done(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "training.small_world.experiments.stage_three", "--smoke"]
+    command = [sys.executable, "-m", "training.small_world", "stage-three", "--smoke"]
     command += ["--out", str(tmp_path / "run"), "--to", str(tmp_path / "to")]
     first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert first.returncode == 0, first.stdout + first.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from dataclasses import replace
@@ -183,6 +184,12 @@ def test_table_is_drawn(tmp_path: Path, space: Space, net: judge.BodyNet) -> Non
     assert Image.open(tmp_path / "table1.png").size[0] > 1000
 
 
+def options_of(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    table.add_options(parser)
+    return parser.parse_args(words)
+
+
 def test_whole_table_from_files_to_json(
     tmp_path: Path, space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,8 +204,7 @@ def test_whole_table_from_files_to_json(
     (tmp_path / "w.safetensors").write_bytes(b"weights")
     words = [f"--{name}={tmp_path / 'w.safetensors'}" for name in ("lora", "motion", "personal")]
     words += [f"--out={tmp_path / 'run'}", f"--to={tmp_path / 'to'}", "--smoke", "--threads=1"]
-    monkeypatch.setattr("sys.argv", ["table", *words])
-    table.main()
+    table.main(options_of(words))
     made = json.loads((tmp_path / "to" / "table1.json").read_text(encoding="ascii"))
     assert len(made["rows"]) == 2 * 2 + 4 + 1 + 4  # students, paper, teacher, best
     assert len(made["search"]) == 2 * 2 * 2
@@ -220,7 +226,7 @@ def test_command_names_no_place_on_this_machine(tmp_path: Path) -> None:
         "--out",
         str(tmp_path),
     ]
-    line = table.command(table.parser().parse_args(words))
+    line = table.command(options_of(words))
     assert str(tmp_path.parent) not in line
     assert "--lora lora.safetensors" in line
     assert "--checkpoint demo/shapes_sd.safetensors" in line
