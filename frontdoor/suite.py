@@ -85,7 +85,8 @@ def _all_parts(tested: Sequence[Host]) -> list[Part]:
     hosts.pinned(hosts.NEWEST)  # pyright reads its types
     module = (str(PYTHON), "-m")
     parts = [
-        Part("ruff", command=(*module, "ruff", "check", ".")),
+        Part("ruff check", command=(*module, "ruff", "check", ".")),
+        Part("ruff format", command=(*module, "ruff", "format", "--check", ".")),
         Part("pyright", command=(*module, "pyright")),
         Part("unit", "tests/unit"),
     ]
