@@ -36,6 +36,7 @@ from frontdoor.hosts import checkout  # noqa: E402
 from frontdoor.server import Server, gpu_usable, install_demo_model, make_base  # noqa: E402
 from training.eval.intervals import wilson  # noqa: E402
 from training.small_world.experiments import style  # noqa: E402
+from training.small_world.measure import pictures  # noqa: E402
 from training.small_world.paths import JUDGE  # noqa: E402
 from training.small_world.world import clips as world  # noqa: E402
 from training.small_world.world import judge  # noqa: E402
@@ -73,19 +74,11 @@ def clip_graph(base: dict[str, Any], text: str, seed: int, steps: int, guidance:
     return graph
 
 
-def pictures(client: Client, graph: dict[str, Any]) -> torch.Tensor:
+def run_graph(client: Client, graph: dict[str, Any]) -> torch.Tensor:
     """(f, 3, 64, 64) in 0..1 of one queued graph."""
     run = client.run(graph, timeout=600)
     frames = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) for data in client.files(run, "frames")]
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
-
-
-def sheet(rows: list[torch.Tensor], path: Path, scale: int = 2) -> None:
-    """Every second frame of each clip, a clip a row."""
-    grid = torch.cat([torch.cat(list(row[::2]), dim=2) for row in rows], dim=1)
-    array = (grid.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    image = Image.fromarray(array)
-    image.resize((image.width * scale, image.height * scale), Image.Resampling.LANCZOS).save(path)
 
 
 def main() -> None:
@@ -122,7 +115,7 @@ def main() -> None:
                 body, colour, motion = label = combinations[i * 37 % len(combinations)]
                 text = world.caption(world.BODIES[body], list(world.COLOURS)[colour], world.MOTIONS[motion])
                 asked = clip_graph(graph, text, FIRST_SEED + i, steps, guidance)
-                clip = pictures(client, asked)
+                clip = run_graph(client, asked)
                 right = judge.read(clip[None], net).right(torch.tensor([label]))
                 rows.append({"seed": FIRST_SEED + i, "text": text, **{k: bool(v) for k, v in right.items()}})
                 if len(kept) < 12:
@@ -147,7 +140,8 @@ def main() -> None:
         "clips": rows,
     }
     (options.to / f"{options.model}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="ascii")
-    sheet(kept, options.to / f"{options.model}_clips.png")
+    strips = [pictures.strip(clip[::2]) for clip in kept]
+    pictures.save_grid(torch.cat(strips, dim=1), options.to / f"{options.model}_clips.webp")
     print(json.dumps(summary, indent=1))
 
 

@@ -18,7 +18,7 @@ def test_every_stage_runs_and_a_second_run_passes_over_all_of_them(tmp_path: Pat
     command += ["--out", str(tmp_path / "run"), "--to", str(tmp_path / "to")]
     first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert first.returncode == 0, first.stdout + first.stderr
-    assert {"fig5.json", "fig5.png", "table1.json", "table1.png"} <= {
+    assert {"fig5.json", "fig5.webp", "table1.json", "table1.webp"} <= {
         p.name for p in (tmp_path / "to").iterdir()
     }
     early = json.loads((tmp_path / "to" / "early" / "fig5.json").read_text(encoding="ascii"))["rows"]
@@ -46,8 +46,8 @@ def test_stage_three_runs_whole_and_is_passed_over_when_done(tmp_path: Path) -> 
     first = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert first.returncode == 0, first.stdout + first.stderr
     assert {p.name for p in (tmp_path / "to").iterdir()} == {
-        *("i2v.json", "i2v.png", "i2v_clips.png"),
-        *("control.json", "control.png", "control_clips.png"),
+        *("i2v.json", "i2v.webp", "i2v_clips.webp"),
+        *("control.json", "control.webp", "control_clips.webp"),
     }
     rows = {
         name: [row["row"] for row in json.loads((tmp_path / "to" / f"{name}.json").read_text())["rows"]]

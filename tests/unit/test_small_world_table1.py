@@ -173,15 +173,15 @@ def test_another_model_is_not_mixed_in(tmp_path: Path) -> None:
 def test_table_is_drawn(tmp_path: Path, space: Space, net: judge.BodyNet) -> None:
     results = results_for(space, 2.0, 0.9)
     floors = {"real_versus_real": {"frechet": 5.0}}
-    pictures.plot_table({"rows": [row(r) for r in results], "floors": floors}, tmp_path / "table1.png")
+    pictures.plot_table({"rows": [row(r) for r in results], "floors": floors}, tmp_path / "table1.webp")
     one = replace(CELL, clips=10)
     fill(tmp_path, [one], {"fake": fake()}, net)
-    pictures.sheet(tmp_path, [one, one], tmp_path / "sheet.png")
+    pictures.save_cells(tmp_path, [one, one], tmp_path / "sheet.webp")
     from PIL import Image
 
-    wide, high = Image.open(tmp_path / "sheet.png").size
+    wide, high = Image.open(tmp_path / "sheet.webp").size
     assert (wide, high) == (2 * 64 * cells.THUMBS * pictures.SHOWN, 2 * 64 * 2)
-    assert Image.open(tmp_path / "table1.png").size[0] > 1000
+    assert Image.open(tmp_path / "table1.webp").size[0] > 1000
 
 
 def options_of(words: list[str]) -> argparse.Namespace:
@@ -212,8 +212,8 @@ def test_whole_table_from_files_to_json(
     assert str(tmp_path.parent) not in json.dumps(made)
     assert {path.name for path in (tmp_path / "to").iterdir()} == {
         "table1.json",
-        "table1.png",
-        "table1_clips.png",
+        "table1.webp",
+        "table1_clips.webp",
     }
 
 
@@ -261,8 +261,8 @@ def test_curves_are_over_seeds(tmp_path: Path) -> None:
     assert math.isclose(points[0]["mean"], 0.8)
     assert math.isclose(points[1]["mean"], (1.0 + 0.9 + 1.0) / 3)
     assert math.isclose(points[0]["high"] - 0.8, 4.302653 * 0.1 / 3**0.5, rel_tol=1e-5)
-    figure.plot(rows, tmp_path / "fig5.png")
-    assert (tmp_path / "fig5.png").stat().st_size > 10_000
+    figure.plot(rows, tmp_path / "fig5.webp")
+    assert (tmp_path / "fig5.webp").stat().st_size > 10_000
     with pytest.raises(ValueError, match="got no rows in none.jsonl"):
         figure.read_rows(tmp_path / "none.jsonl")
 

@@ -4,7 +4,7 @@
         --pair t2i_adapter BEFORE AFTER --pair controlnet BEFORE AFTER
 
 Four steps, no guidance, 200 clips whose hints no training step saw: edges of clips drawn anew, with their
-captions. Writes docs/results/shapes/control.json, control.png and control_clips.png. Rows: vae (the clips of
+captions. Writes docs/results/shapes/control.json, control.webp, control_clips.webp. Rows: vae (the clips of
 the hints, encoded and decoded: no model can do better), text_to_video (the same captions and noise without
 hints), and for each adapter `before` (as it was made for the image model) and `after` (with the LoRA merged).
 `levels` tells where an adapter goes wrong: what one step makes of the true clips at each noise level.
@@ -247,12 +247,12 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
         axis.axhline(vae[key], color="gray", linestyle="dotted")
         axis.set_xticks(range(len(led)), names, fontsize=7)
         axis.set_title(key.replace("_", " of "))
-    figure.savefig(path, dpi=110)
+    pictures.save_plot(figure, path)
 
 
 def sheet(rows: list[Tensor], path: Path) -> None:
     """rows: a clip (f, 3, 64, 64) each; every second frame."""
-    pictures.save_smooth(torch.cat([pictures.strip(clip[::2]) for clip in rows], dim=1), path)
+    pictures.save_grid(torch.cat([pictures.strip(clip[::2]) for clip in rows], dim=1), path)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -301,5 +301,5 @@ def main(options: argparse.Namespace) -> None:
     content["levels"] = by_level
     options.to.mkdir(parents=True, exist_ok=True)
     write_text(options.to / "control.json", json.dumps(content, indent=1) + "\n")
-    plot(rows, options.to / "control.png")
-    sheet([clip for group in strips for clip in group], options.to / "control_clips.png")
+    plot(rows, options.to / "control.webp")
+    sheet([clip for group in strips for clip in group], options.to / "control_clips.webp")

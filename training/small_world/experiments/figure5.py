@@ -3,7 +3,7 @@
     python -m training.small_world figure5
 
 reads docs/results/shapes/ablation.jsonl, a line for each evaluated checkpoint, and writes fig5.json and
-fig5.png beside it. A row: arm (paper, without_init, without_decouple), seed, step, tflop (counted arithmetic
+fig5.webp beside it. A row: arm (paper, without_init, without_decouple), seed, step, tflop (counted arithmetic
 of training so far, image stage included where the arm has one), frechet, all_right, and made_of, which files
 it started from.
 """
@@ -143,7 +143,7 @@ def plot(rows: list[Evaluation], path: Path) -> None:
         axis.set_ylabel(metric.replace("_", " "))
     axes[0].set_yscale("log")
     axes[0].legend()
-    drawing.savefig(path, dpi=110)
+    pictures.save_plot(drawing, path)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -159,4 +159,4 @@ def main(options: argparse.Namespace) -> None:
     }
     options.to.mkdir(parents=True, exist_ok=True)
     write_text(options.to / "fig5.json", json.dumps(content, indent=1) + "\n")
-    plot(rows, options.to / "fig5.png")
+    plot(rows, options.to / "fig5.webp")

@@ -3,8 +3,8 @@
     python -m training.small_world image-to-video --lora LORA --motion T2V --image-motion I2V --vae VAE
 
 Four steps, no guidance, 200 pictures that no training step saw, in colours between the palette's. Captions
-leave the colour out: the picture alone says it. Writes docs/results/shapes/i2v.json, i2v.png (speed
-over motion scale) and i2v_clips.png. Rows:
+leave the colour out: the picture alone says it. Writes docs/results/shapes/i2v.json, i2v.webp (speed
+over motion scale) and i2v_clips.webp. Rows:
 
 image_to_video    the trained encoder, and beside it what colour alignment makes of the errors of colour
 text_to_video     the distilled model with the same captions and noise
@@ -92,7 +92,7 @@ def colour_errors(clips: Tensor, given: Beginnings, net: judge.BodyNet) -> dict[
 def sheet(clips: Tensor, given: Beginnings, path: Path) -> None:
     """The picture, then every second frame, a clip a row."""
     rows = [torch.cat([p, *clip[::2]], dim=2) for p, clip in zip(given.pictures, clips, strict=True)]
-    pictures.save_smooth(torch.cat(rows[:SHOWN], dim=1), path)
+    pictures.save_grid(torch.cat(rows[:SHOWN], dim=1), path)
 
 
 def plot(curve: list[dict[str, Any]], path: Path) -> None:
@@ -103,7 +103,7 @@ def plot(curve: list[dict[str, Any]], path: Path) -> None:
         axis.set_xlabel("motion scale")
     axes[0].set_ylabel("pixels a frame along the heading, movers")
     axes[1].set_ylabel("share with the right motion, all")
-    figure.savefig(path, dpi=110)
+    pictures.save_plot(figure, path)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -144,7 +144,7 @@ def main(options: argparse.Namespace) -> None:
         if scale == SCALE:
             rows.append(row("image_to_video", found, colour_aligned=colour_errors(clips, given, net)))
             options.to.mkdir(parents=True, exist_ok=True)
-            sheet(clips, given, options.to / "i2v_clips.png")
+            sheet(clips, given, options.to / "i2v_clips.webp")
     for name, (model, beginnings) in others.items():
         found = begun.kept(model.sample(beginnings, STEPS, SCALE), given, net)
         rows.append(row(name, found))
@@ -158,4 +158,4 @@ def main(options: argparse.Namespace) -> None:
         command += " --compare " + " ".join(f"{name}={shown(Path(run))}" for name, _, run in named_runs)
     content = {**about(command), "clips": options.clips, "steps": STEPS, "rows": rows, "motion_scale": curve}
     write_text(options.to / "i2v.json", json.dumps(content, indent=1) + "\n")
-    plot(curve, options.to / "i2v.png")
+    plot(curve, options.to / "i2v.webp")

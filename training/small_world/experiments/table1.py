@@ -1,4 +1,4 @@
-"""Table 1 of the paper on the small world: docs/results/shapes/table1.json, .png and a contact sheet.
+"""Table 1 of the paper on the small world: docs/results/shapes/table1.json, .webp and a contact sheet.
 
     python -m training.small_world table1 --lora L.safetensors --motion M.safetensors \\
         --personal P.safetensors --out runs/table
@@ -231,7 +231,7 @@ def main(options: argparse.Namespace) -> None:
     table = report(options, net)
     options.to.mkdir(parents=True, exist_ok=True)
     write_text(options.to / "table1.json", json.dumps(table, indent=1) + "\n")
-    pictures.plot_table(table, options.to / "table1.png")
-    pictures.sheet(options.out, plan_of(options).fixed(), options.to / "table1_clips.png")
+    pictures.plot_table(table, options.to / "table1.webp")
+    pictures.save_cells(options.out, plan_of(options).fixed(), options.to / "table1_clips.webp")
     for line in table["claims"]:
         print("reached" if line["reached"] else "NOT reached", line["claim"], line["got"], line["interval95"])

@@ -1,19 +1,51 @@
-"""Plots and contact sheets of the measured tables."""
+"""Plots and contact sheets of what is measured, as small WebP files: they are made again often."""
 
 from __future__ import annotations
 
+import io
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+
+from animatelcm_core.atomic import replacing
 
 from .cells import Cell, thumbs
 
 SCALE = 2
 SHOWN = 2  # clips of each cell
+LARGEST = 300_000  # bytes of a picture in the repository
+QUALITIES = (90, 80, 70, 60, 50)
+
+
+def save_webp(image: Image.Image, path: Path, largest: int = LARGEST) -> None:
+    """Write `image` as WebP of at most `largest` bytes.
+
+    Without loss if it fits; otherwise the quality is lowered first, then the size, until it does.
+    """
+    image = image.convert("RGB")
+    data = encoded(image, lossless=True)
+    shrunk = image
+    while len(data) > largest:
+        for quality in QUALITIES:
+            data = encoded(shrunk, quality=quality)
+            if len(data) <= largest:
+                break
+        width, height = (max(1, round(side * 0.85)) for side in shrunk.size)
+        shrunk = image.resize((width, height), Image.Resampling.LANCZOS)
+    with replacing(path) as file:
+        file.write(data)
+
+
+def encoded(image: Image.Image, **options: Any) -> bytes:
+    """The bytes of a WebP file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", **options)
+    return buffer.getvalue()
 
 
 def canvas(columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
@@ -24,6 +56,13 @@ def canvas(columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure, figure.subplots(1, columns)
+
+
+def save_plot(figure: Any, path: Path) -> None:
+    """A figure of `canvas` as a picture."""
+    figure.set_dpi(110)
+    figure.canvas.draw()
+    save_webp(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())), path)
 
 
 def curves(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -69,22 +108,22 @@ def plot_table(table: dict[str, Any], path: Path) -> None:
     floor = table["floors"]["real_versus_real"]["frechet"]
     axes[0].axhline(floor, color="black", linestyle=":", label="real against real")
     axes[0].legend(fontsize=7)
-    figure.savefig(path, dpi=110)
+    save_plot(figure, path)
 
 
-def sheet(folder: Path, cells: list[Cell], path: Path) -> None:
+def save_cells(folder: Path, cells: list[Cell], path: Path) -> None:
     """The first clips of each cell, a cell a row, in the order of `cells`."""
     rows = [torch.cat([strip(clip) for clip in thumbs(folder, cell)[:SHOWN]], dim=2) for cell in cells]
     grid = torch.cat(rows, dim=1)
     image = Image.fromarray(grid.permute(1, 2, 0).numpy())
-    image.resize((image.width * SCALE, image.height * SCALE), Image.Resampling.NEAREST).save(path)
+    save_webp(image.resize((image.width * SCALE, image.height * SCALE), Image.Resampling.NEAREST), path)
 
 
-def save_smooth(grid: Tensor, path: Path) -> None:
+def save_grid(grid: Tensor, path: Path) -> None:
     """(3, h, w) in 0..1 as a picture of twice the size."""
     array = (grid.clamp(0, 1).permute(1, 2, 0) * 255).round().byte().numpy()
     image = Image.fromarray(array)
-    image.resize((image.width * SCALE, image.height * SCALE), Image.Resampling.LANCZOS).save(path)
+    save_webp(image.resize((image.width * SCALE, image.height * SCALE), Image.Resampling.LANCZOS), path)
 
 
 def strip(clip: Tensor) -> Tensor:
