@@ -199,7 +199,7 @@ class Trainer:
         """The trainable parameters by the stage's factor on their learning rate."""
         groups: dict[float, list[nn.Parameter]] = {}
         for name, parameter in self.params.items():
-            groups.setdefault(self.stage.rate_of(name), []).append(parameter)
+            groups.setdefault(self.stage.lr_factor(name), []).append(parameter)
         return [{"params": members, "factor": factor} for factor, members in groups.items()]
 
     def _rate(self, step: int) -> float:
@@ -228,8 +228,7 @@ class Trainer:
             "tflop": self.tflop * self.step,
             "tflops_per_second": self.tflop * steps / seconds,
         }
-        rho = getattr(self.stage, "rho", None)
-        return row if rho is None else {**row, "rho": rho}
+        return {**row, **self.stage.metrics()}
 
     def _asked_to_stop(self) -> bool:
         """Whether any process got a signal."""

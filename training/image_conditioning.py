@@ -31,7 +31,7 @@ def build_encoder(channels: tuple[int, ...], reading: Reading, seed: int) -> Ima
     return zero_conv_in(encoder)
 
 
-def read(reading: Reading, latents: Tensor, pixels: Tensor | None, frames: int) -> Tensor:
+def conditioning(reading: Reading, latents: Tensor, pixels: Tensor | None, frames: int) -> Tensor:
     """What the encoder is given for clips of `frames`: ((b f), c, h, w).
 
     latents: (b, 4, h, w) of the reference images; pixels: (b, 3, 8 h, 8 w) in -1..1, for `pixels`.

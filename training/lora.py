@@ -88,7 +88,7 @@ class Lora:
 
     @torch.no_grad()
     def ema_update(self, mu: float) -> None:
-        """Moving average of the factors: target <- mu target + (1 - mu) online, as `update_ema` does."""
+        """Moving average of the factors: target <- mu target + (1 - mu) online, as ema.py does."""
         online, target = self.parameters(ONLINE), self.parameters(TARGET)
         for name, parameter in target.items():
             parameter.lerp_(online[name].to(parameter.dtype), 1 - mu)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import Tensor, nn
@@ -43,50 +43,62 @@ class Role:
 class Reference:
     """Images that clips begin as.
 
-    given: ((b f), c, h, w), what the encoder reads of each frame. motion_scale: one for all, or ((b f),).
+    images: ((b f), c, h, w), what the encoder reads of each frame. motion_scale: one for all, or ((b f),).
     """
 
-    given: Tensor
+    images: Tensor
     motion_scale: float | Tensor
+
+    def split(self, frames: int) -> list[Reference]:
+        """One of each clip. Needs one motion scale for all."""
+        return [replace(self, images=part) for part in self.images.split(frames)]
 
 
 @dataclass(frozen=True)
 class Hints:
-    """What leads a control. given: ((b f), 3, 8 h, 8 w), values 0..1, one of each frame."""
+    """What a control follows. pixels: ((b f), 3, 8 h, 8 w), values 0..1, one of each frame."""
 
-    given: Tensor
+    pixels: Tensor
+
+    def split(self, frames: int) -> list[Hints]:
+        """Those of each clip."""
+        return [Hints(part) for part in self.pixels.split(frames)]
 
 
-Given = Reference | Hints
+Conditioning = Reference | Hints
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What the base UNet is given.
+
+    lora: None where there is none yet. motion: the online temporal modules, None for pictures. encoder: the
+    online image encoder. control: an adapter that reads hints; control_lora: the LoRA on it.
+    """
+
+    lora: Lora | None = None
+    motion: MotionModel | None = None
+    encoder: ImageEncoder | None = None
+    control: Control | None = None
+    control_lora: Lora | None = None
 
 
 class Network(nn.Module):
-    """The base UNet with what is trained on it. Its forward is whatever role is acting.
+    """The base UNet with its parts. Its forward is whatever role is acting.
 
-    lora: None where there is none yet. motion: the online temporal modules, None for pictures. encoder: the
-    online image encoder, control: an adapter that is led by hints, control_lora: the LoRA on it; if there are
-    any. All are submodules, so that several processes average their gradients.
+    The parts are submodules, so that several processes average their gradients.
     """
 
-    def __init__(
-        self,
-        unet: nn.Module,
-        lora: Lora | None,
-        motion: MotionModel | None,
-        checkpointing: bool = False,
-        encoder: ImageEncoder | None = None,
-        control: Control | None = None,
-        control_lora: Lora | None = None,
-    ):
+    def __init__(self, unet: nn.Module, parts: Parts, checkpointing: bool = False):
         super().__init__()
-        self.unet, self.lora, self.motion, self.encoder = unet, lora, motion, encoder
-        self.control, self.control_lora = control, control_lora
+        self.unet, self.lora, self.motion, self.encoder = unet, parts.lora, parts.motion, parts.encoder
+        self.control, self.control_lora = parts.control, parts.control_lora
         self.hints: Tensor | None = None
         self.checkpointing = checkpointing
         if checkpointing:
             unet.enable_gradient_checkpointing()  # type: ignore[operator]
-            if control is not None:
-                control.enable_gradient_checkpointing()
+            if self.control is not None:
+                self.control.enable_gradient_checkpointing()
 
     def forward(self, x: Tensor, t: Tensor, context: Tensor) -> Tensor:
         """eps of x (n, 4, h, w), frames of a clip after each other; t: (n,); context: (n, 77, c)."""
@@ -98,13 +110,14 @@ class Network(nn.Module):
         return self.unet(x, t, context, return_dict=False, **extra)[0]
 
     @contextmanager
-    def acting(self, role: Role, frames: int, given: Given | None = None) -> Iterator[None]:
+    def acting(self, role: Role, frames: int, conditioning: Conditioning | None = None) -> Iterator[None]:
+        """Inside: the network is `role`, and its parts for images or hints see `conditioning`."""
         with ExitStack() as stack:
-            if isinstance(given, Hints) and role.control is not None:
-                stack.enter_context(self._led(given.given, role))
-            if isinstance(given, Reference) and role.encoder is not None:
-                positions = list(range(frames)) * (len(given.given) // frames)
-                features = role.encoder(given.given, positions, given.motion_scale)
+            if isinstance(conditioning, Hints) and role.control is not None:
+                stack.enter_context(self._hinted(conditioning.pixels, role))
+            if isinstance(conditioning, Reference) and role.encoder is not None:
+                positions = list(range(frames)) * (len(conditioning.images) // frames)
+                features = role.encoder(conditioning.images, positions, conditioning.motion_scale)
                 stack.enter_context(with_image_features(self.unet, features))
             if self.lora is not None:
                 stack.enter_context(self.lora.at(role.lora, role.adapter))
@@ -119,8 +132,8 @@ class Network(nn.Module):
             yield
 
     @contextmanager
-    def _led(self, hints: Tensor, role: Role) -> Iterator[None]:
-        """Inside: the control looks at `hints`, with as much of its LoRA as the role says."""
+    def _hinted(self, hints: Tensor, role: Role) -> Iterator[None]:
+        """Inside: the control reads `hints`, with as much of its LoRA as the role says."""
         lora, scale = self.control_lora, role.control or 0.0
         self.hints = hints
         try:

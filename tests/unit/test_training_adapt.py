@@ -40,7 +40,7 @@ def answers(trainer: Trainer, stage: EncoderStage, latents: Tensor) -> tuple[Ten
     """The target's and the online network's predicted noise for clips that begin as `latents` do."""
     batch = next(iter(trainer.loader))
     batch = replace(batch, captions=batch.captions[: len(latents)], positions=batch.positions[: len(latents)])
-    reference = stage.given(batch, latents)
+    reference = stage.conditioning(batch, latents)
     t, context = torch.tensor([499]), stage.base.encode_text(["a red fish swimming left"])
     x = torch.randn(1, 3, 4, 4, 4, generator=torch.Generator().manual_seed(1))
     out = []
@@ -78,7 +78,7 @@ def test_stills_hold_the_first_frame_at_motion_scale_zero(folder: Path, tmp_path
         pixels=None,
     )
     latents, _ = stage.encoded(batch)
-    scales = stage.given(batch, latents).motion_scale
+    scales = stage.conditioning(batch, latents).motion_scale
     assert isinstance(scales, Tensor)
     scales = scales.unflatten(0, (n, 3))
     held = (latents == latents[:, :1]).flatten(1).all(1)

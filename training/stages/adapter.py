@@ -19,12 +19,12 @@ from ..config import AdapterConfig
 from ..data.sample import Batch
 from ..hints import hints_of
 from ..randomness import sample_generator
-from ..roles import Hints, Network, Role
-from .previews import ShownStage
+from ..roles import Hints, Network, Parts, Role
+from .previews import ConditionedPreviews
 from .stage import Autocast, Backward
 
 
-class AdapterStage(ShownStage):
+class AdapterStage(ConditionedPreviews):
     """Trains all of `adapter`, a network of the kind that the config says."""
 
     distilled = False
@@ -33,7 +33,7 @@ class AdapterStage(ShownStage):
         super().__init__(config, base)
         self.adapter = config.adapter
         control = Control(self.adapter.kind, adapter, base.unet).to(base.device)
-        self.network = Network(base.unet, None, None, config.gradient_checkpointing, control=control)
+        self.network = Network(base.unet, Parts(control=control), config.gradient_checkpointing)
         self.online = self.network
 
     def student(self) -> Role:
@@ -43,32 +43,23 @@ class AdapterStage(ShownStage):
         assert self.network.control is not None
         return dict(self.network.control.network.requires_grad_(True).named_parameters())
 
-    def given(self, batch: Batch, latents: Tensor) -> Hints:
+    def conditioning(self, batch: Batch, latents: Tensor) -> Hints:
         hints = Hints(hints_of(self.adapter.hint, batch, latents, self.base))
         self.remember(batch, hints, latents.shape[1])
         return hints
-
-    def after_update(self) -> None:
-        """There is no target."""
-
-    def extra_state(self) -> dict[str, Tensor]:
-        return {}
-
-    def load_extra(self, state: dict[str, Tensor]) -> None:
-        """Nothing was given."""
 
     def step(self, batch: Batch, backward: Backward, autocast: Autocast) -> dict[str, Tensor]:
         latents, context = self.encoded(batch)
         t, noise, silent = self._drawn(batch.positions, latents)
         context = torch.where(silent[:, None, None], self.null.to(context), context)
         with torch.no_grad():
-            given = self.given(batch, latents)
+            conditioning = self.conditioning(batch, latents)
         a = self.alpha_bar.to(latents.device)[t]
-        with self.network.acting(self.student(), latents.shape[1], given):
+        with self.network.acting(self.student(), latents.shape[1], conditioning):
             eps = self.eps(add_noise(latents, noise, a), t, context, self.online, autocast)
             distance = (eps - noise).square().flatten(1).mean(1)
-            backward((self._weight(a) * distance).mean())
-        loss = (self._weight(a) * distance).mean()
+            loss = (self._weight(a) * distance).mean()
+            backward(loss)
         return {
             "loss": loss.detach(),
             "distance": distance.detach(),

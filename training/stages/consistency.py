@@ -44,12 +44,12 @@ class Consistency(Stage):
         n = draws.n.to(latents.device)
         t, t_next = self.solver.start(n), self.solver.end(n)
         with torch.no_grad():
-            given = self.given(batch, latents)
+            conditioning = self.conditioning(batch, latents)
             x, x_next = self.pair(latents, context, draws, autocast)
-            with self.network.acting(self.target(), frames, given):
+            with self.network.acting(self.target(), frames, conditioning):
                 y = self.f(x_next, t_next, context, self.network, autocast)
         # Compared with the online network's answer one step earlier (Eq. 7).
-        with self.network.acting(self.student(), frames, given):
+        with self.network.acting(self.student(), frames, conditioning):
             out = self.f(x, t, context, self.online, autocast)
             distance = huber(out, y, c.loss.huber_c)
             loss = (level_weight(n, self.solver.steps, c.loss.delta, c.loss.gamma) * distance).mean()

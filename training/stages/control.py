@@ -17,12 +17,12 @@ from ..config import AdaptConfig, ControlSection
 from ..data.sample import Batch
 from ..hints import hints_of
 from ..lora import ONLINE, TARGET, Lora
-from ..roles import Hints, Network, Role
-from .previews import ShownStage
+from ..roles import Hints, Network, Parts, Role
+from .previews import ConditionedPreviews
 from .teacher_free import TeacherFree
 
 
-class ControlStage(ShownStage, TeacherFree):
+class ControlStage(ConditionedPreviews, TeacherFree):
     """Trains the LoRA on `adapter`, a frozen network of the kind that the config says.
 
     theta: the distilled motion weights. lora: the LCM LoRA, injected into the base's UNet.
@@ -41,11 +41,8 @@ class ControlStage(ShownStage, TeacherFree):
         control = Control(section.network, adapter, base.unet).to(base.device)
         self.network = Network(
             base.unet,
-            lora,
-            self.theta,
+            Parts(lora, self.theta, control=control, control_lora=self.control_lora),
             config.gradient_checkpointing,
-            control=control,
-            control_lora=self.control_lora,
         )
         self.online = self.network
 
@@ -58,7 +55,7 @@ class ControlStage(ShownStage, TeacherFree):
     def trainable(self) -> dict[str, nn.Parameter]:
         return self.control_lora.trainable()
 
-    def given(self, batch: Batch, latents: Tensor) -> Hints:
+    def conditioning(self, batch: Batch, latents: Tensor) -> Hints:
         hints = Hints(hints_of(self.hint, batch, latents, self.base))
         self.remember(batch, hints, latents.shape[1])
         return hints

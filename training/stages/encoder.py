@@ -18,18 +18,18 @@ from ..base import Base
 from ..config import AdaptConfig, EncoderSection
 from ..data.sample import Batch
 from ..ema import ema_update
-from ..image_conditioning import build_encoder, read
+from ..image_conditioning import build_encoder, conditioning
 from ..lora import Lora
 from ..randomness import sample_generator
-from ..roles import Network, Reference, Role
+from ..roles import Network, Parts, Reference, Role
 from ..variants import find_variant
-from .previews import ShownStage
+from .previews import ConditionedPreviews
 from .teacher_free import TeacherFree
 
 ENCODER = "img_encoder."
 
 
-class EncoderStage(ShownStage, TeacherFree):
+class EncoderStage(ConditionedPreviews, TeacherFree):
     """Trains an image encoder from nothing, and the motion weights along if the config says so.
 
     theta: the distilled motion weights. lora: the LCM LoRA, injected into the base's UNet.
@@ -46,7 +46,9 @@ class EncoderStage(ShownStage, TeacherFree):
         self.encoder = build_encoder(channels, self.adapt.reading, config.seed).to(base.device)
         self.encoder_minus = copy.deepcopy(self.encoder).requires_grad_(False)
         self.theta_minus = copy.deepcopy(theta) if self.adapt.motion else theta
-        self.network = Network(base.unet, lora, self.theta, config.gradient_checkpointing, self.encoder)
+        self.network = Network(
+            base.unet, Parts(lora, self.theta, self.encoder), config.gradient_checkpointing
+        )
         self.online = self.network
 
     def target(self) -> Role:
@@ -61,7 +63,7 @@ class EncoderStage(ShownStage, TeacherFree):
             parameters |= dict(self.theta.requires_grad_(True).named_parameters())
         return parameters
 
-    def rate_of(self, name: str) -> float:
+    def lr_factor(self, name: str) -> float:
         return 1.0 if name.startswith(ENCODER) else self.adapt.motion_rate
 
     def encoded(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -75,14 +77,15 @@ class EncoderStage(ShownStage, TeacherFree):
         draws = [sample_generator(~self.config.seed, p) for p in batch.positions.tolist()]
         return torch.stack([torch.rand((), generator=g) < self.adapt.stills for g in draws])
 
-    def given(self, batch: Batch, latents: Tensor) -> Reference:
+    def conditioning(self, batch: Batch, latents: Tensor) -> Reference:
         """The clips' first frames."""
         first, pixels = latents[:, 0], None
         if self.adapt.reading == "pixels":
-            given = batch.pixels
-            pixels = self.base.decode(first) * 2 - 1 if given is None else given[:, 0].to(first)
+            clips = batch.pixels
+            pixels = self.base.decode(first) * 2 - 1 if clips is None else clips[:, 0].to(first)
         frames = latents.shape[1]
-        reference = Reference(read(self.adapt.reading, first, pixels, frames), self.adapt.motion_scale)
+        images = conditioning(self.adapt.reading, first, pixels, frames)
+        reference = Reference(images, self.adapt.motion_scale)
         self.remember(batch, reference, frames)
         scales = self.adapt.motion_scale * ~self.still(batch)
         return replace(reference, motion_scale=repeat(scales.to(latents), "b -> (b f)", f=frames))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ..base import Base
 from ..config import ImageConfig
 from ..lora import ONLINE, TARGET, Lora
-from ..roles import Network, Role
+from ..roles import Network, Parts, Role
 from .distil import Distillation
 
 
@@ -22,7 +22,7 @@ class ImageStage(Distillation):
         adapters = (ONLINE, TARGET) if config.mu > 0 else (ONLINE,)
         torch.manual_seed(config.seed)
         self.lora = Lora(base.unet, config.lora.rank, config.lora.alpha, adapters)
-        self.network = Network(base.unet, self.lora, None, config.gradient_checkpointing)
+        self.network = Network(base.unet, Parts(self.lora), config.gradient_checkpointing)
         self.online = self.network
         self.mu = config.mu
 

@@ -1,27 +1,24 @@
-"""Sample grids of the stages whose clips are shown with something: an image, or hints."""
+"""Sample grids of the stages whose clips are conditioned on an image or on hints."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ..data.sample import Batch
-from ..roles import Given
+from ..roles import Conditioning
 from .stage import Preview, Stage
 
 
-class ShownStage(Stage):
+class ConditionedPreviews(Stage):
     """A stage that previews clips of the first batch that this process saw."""
 
-    shown: Sequence[Preview] = ()
+    first_batch: Sequence[Preview] = ()
 
-    def remember(self, batch: Batch, given: Given, frames: int) -> None:
-        """Keep the captions of the first batch, each with what its clip of `frames` is shown with."""
-        if not self.shown:
-            parts = given.given.split(frames)
-            pairs = zip(batch.captions, parts, strict=True)
-            self.shown = [(caption, replace(given, given=part)) for caption, part in pairs]
+    def remember(self, batch: Batch, conditioning: Conditioning, frames: int) -> None:
+        """Keep the captions of the first batch, each with the conditioning of its clip of `frames`."""
+        if not self.first_batch:
+            self.first_batch = list(zip(batch.captions, conditioning.split(frames), strict=True))
 
     def previews(self, prompts: Sequence[str]) -> list[Preview]:
         """As many of them as there are prompts."""
-        return list(self.shown[: len(prompts)])
+        return list(self.first_batch[: len(prompts)])

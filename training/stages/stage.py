@@ -22,12 +22,12 @@ from ..base import Base
 from ..config import RunConfig
 from ..data.sample import Batch
 from ..randomness import sample_generator
-from ..roles import Given, Network, Role
+from ..roles import Conditioning, Network, Role
 
 Backward = Callable[[Tensor], None]
 Autocast = Callable[[], AbstractContextManager[None]]
-Preview = tuple[str, Given | None]
-"""A prompt, and the image or the hints it is shown with where the stage is about them."""
+Preview = tuple[str, Conditioning | None]
+"""A prompt, with the image or the hints where the stage is about them."""
 
 
 @dataclass
@@ -80,29 +80,31 @@ class Stage(ABC):
     def step(self, batch: Batch, backward: Backward, autocast: Autocast) -> dict[str, Tensor]:
         """One forward and backward pass. Returns what is worth logging, per clip or scalar."""
 
-    def rate_of(self, name: str) -> float:
+    def lr_factor(self, name: str) -> float:
         """Factor on the learning rate of the trainable parameter `name`."""
         return 1.0
 
-    def given(self, batch: Batch, latents: Tensor) -> Given | None:
-        """What the clips of a batch are shown with, for the roles that look at it: images, or hints."""
+    def conditioning(self, batch: Batch, latents: Tensor) -> Conditioning | None:
+        """Images or hints of the clips of a batch, for the roles that look at them."""
         return None
 
     def previews(self, prompts: Sequence[str]) -> list[Preview]:
         """What the sample grids show, for the prompts of the config."""
         return [(prompt, None) for prompt in prompts]
 
-    @abstractmethod
-    def after_update(self) -> None:
+    def after_update(self) -> None:  # noqa: B027
         """Once per optimizer step: the target, if there is one, follows."""
 
-    @abstractmethod
     def extra_state(self) -> dict[str, Tensor]:
         """What resuming needs beside the trainable parameters: the target's weights, rho."""
+        return {}
 
-    @abstractmethod
-    def load_extra(self, state: dict[str, Tensor]) -> None:
+    def load_extra(self, state: dict[str, Tensor]) -> None:  # noqa: B027
         """Take back what `extra_state` gave."""
+
+    def metrics(self) -> dict[str, float]:
+        """What the log has of this stage, beside what every step returns."""
+        return {}
 
     def eps(self, x: Tensor, t: Tensor, context: Tensor, model: nn.Module, autocast: Autocast) -> Tensor:
         """Predicted noise like x (b, f, 4, h, w), float32; context (b, 77, c)."""

@@ -17,7 +17,7 @@ from ..base import Base
 from ..config import VideoConfig
 from ..ema import ema_update
 from ..lora import ONLINE, TARGET, Lora
-from ..roles import Network, Role
+from ..roles import Network, Parts, Role
 from .distil import Distillation
 
 
@@ -42,7 +42,7 @@ class VideoStage(Distillation):
             zero_init(self.theta)
         self.theta_minus = copy.deepcopy(self.theta)
         self.rho = 0.0 if self.arm == "paper" else 1.0
-        self.network = Network(base.unet, self.lora, self.theta, config.gradient_checkpointing)
+        self.network = Network(base.unet, Parts(self.lora, self.theta), config.gradient_checkpointing)
         self.online = self.network
 
     def teacher(self) -> Role:
@@ -68,6 +68,9 @@ class VideoStage(Distillation):
             self.lora.ema_update(self.mu)
         elif self.arm == "paper":
             self.rho = self.mu * self.rho + (1 - self.mu)
+
+    def metrics(self) -> dict[str, float]:
+        return {"rho": self.rho}
 
     def extra_state(self) -> dict[str, Tensor]:
         state = {f"target.{name}": p.detach() for name, p in self.theta_minus.named_parameters()}

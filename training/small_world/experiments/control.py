@@ -44,7 +44,7 @@ from ...eval.intervals import bootstrap, centred_interval, wilson
 from ...hints import edge_hints
 from ...pipeline import merge_lora_of
 from ...randomness import sample_generator
-from ...roles import Hints, Network, Role
+from ...roles import Hints, Network, Parts, Role
 from ...samplers import lcm
 from ..measure import pictures
 from ..measure.metrics import asked_labels
@@ -136,7 +136,7 @@ class Model:
     @contextmanager
     def led(self, control: Control | None, hints: Tensor) -> Iterator[Any]:
         """The noise prediction for clips with these hints ((n f), 3, 64, 64)."""
-        network = Network(self.base.unet, None, cast(Any, self.motion), control=control)
+        network = Network(self.base.unet, Parts(motion=cast(Any, self.motion), control=control))
         role = Role(cast(Any, self.motion), control=None if control is None else 0.0)
 
         def eps(x: Tensor, t: int, context: Tensor) -> Tensor:

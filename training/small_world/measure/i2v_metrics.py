@@ -16,7 +16,7 @@ from animatelcm_core.schedule import SCHEDULES, Schedule
 
 from ...base import Base, load_base, load_motion_file
 from ...config import BaseConfig
-from ...image_conditioning import Reading, build_encoder, read
+from ...image_conditioning import Reading, build_encoder, conditioning
 from ...pipeline import merge_lora_of
 from ...randomness import sample_generator
 from ...samplers import Eps, lcm, unet_eps
@@ -86,7 +86,7 @@ class ImageModel:
         """The noise prediction for clips that begin as pictures (n, 3, 64, 64) in -1..1."""
         assert self.encoder is not None
         latents = self.base.encode_pixels(pictures)
-        given = read(self.reading, latents, pictures, world.FRAMES)
+        given = conditioning(self.reading, latents, pictures, world.FRAMES)
         features = self.encoder(given, list(range(world.FRAMES)) * len(pictures), motion_scale)
 
         def eps(x: Tensor, t: int, context: Tensor) -> Tensor:
