@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +19,10 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from repository import RESULTS, write_result
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from animatelcm_core.color_align import align, official  # noqa: E402
-from training.machine import describe  # noqa: E402
+from animatelcm_core.color_align import align, official
+from training.machine import describe
 
 SEED = 0
 
@@ -92,7 +89,7 @@ def main() -> None:
         "frames_per_second": rates,
         "times_the_loop": ratios,
     }
-    (ROOT / "docs" / "results" / "bench_color.json").write_text(json.dumps(result, indent=1) + "\n", "ascii")
+    write_result(RESULTS / "bench_color.json", result)
     print(json.dumps({"frames_per_second": rates, "times_the_loop": ratios}, indent=1))
 
 

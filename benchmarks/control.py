@@ -16,9 +16,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-import machine
 import torch
-from t2v import MOVING, ROOT, Bench, checkout, full_files, inprocess, per_step
+from repository import RESULTS, write_result
+from support import full_files, inprocess
+from t2v import MOVING, Bench, per_step
+
+from frontdoor.hosts import checkout
+from training import machine
 
 FILES = {
     "controlnet": (full_files.CONTROLNET, full_files.CONTROL_LORA),
@@ -86,8 +90,7 @@ def main() -> None:
         "frames": FRAMES,
         **found,
     }
-    out = ROOT / "docs" / "results" / "bench_control.json"
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="ascii")
+    write_result(RESULTS / "bench_control.json", result)
     print(json.dumps({kind: found[kind]["ratio"] for kind in FILES}))
 
 

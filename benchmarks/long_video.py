@@ -17,8 +17,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import machine
-from t2v import MOVING, ROOT, Bench, checkout, full_files, inprocess, per_step
+from repository import RESULTS, write_result
+from support import full_files, inprocess
+from t2v import MOVING, Bench, per_step
+
+from frontdoor.hosts import checkout
+from training import machine
 
 SHORT = 16
 
@@ -76,8 +80,7 @@ def main() -> None:
         "frames_evaluated_per_frame": round(len(cut) * SHORT / options.frames, 3),
         **found,
     }
-    out = ROOT / "docs" / "results" / "bench_long_video.json"
-    out.write_text(json.dumps(result, indent=1) + "\n", encoding="ascii")
+    write_result(RESULTS / "bench_long_video.json", result)
     print(json.dumps({key: result[key] for key in ("ratio", "least_to_greatest", "peak_gib")}, indent=1))
 
 

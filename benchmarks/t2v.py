@@ -14,25 +14,20 @@ the machine disturb less.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import machine
 import torch
+from repository import RESULTS, write_result
+from support import full_files, inprocess
+from support.inprocess import Comfy
 from torch.utils.flop_counter import FlopCounterMode
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.append(str(ROOT / "tests" / "host"))  # not the repository: its nodes/ would hide ComfyUI's nodes.py
-
-from support import full_files, inprocess  # noqa: E402
-from support.inprocess import Comfy  # noqa: E402
-
-from frontdoor.hosts import checkout  # noqa: E402
+from frontdoor.hosts import checkout
+from training import machine
 
 SEED = 1
 USED = (full_files.CHECKPOINT, full_files.MOTION)
@@ -181,7 +176,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1, help="steps of each run; their median counts")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "bench_t2v.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "bench_t2v.json")
     options = parser.parse_args()
     gpu = torch.cuda.is_available()
     sizes = options.size or ([256, 512] if gpu else [256])
@@ -202,8 +197,7 @@ def main() -> None:
         "seeds": {"noise": SEED, **{full_files.name(name): full_files.SEEDS[name] for name in USED}},
         "runs": runs,
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="ascii")
+    write_result(options.out, result)
     print(f"\n{table(runs)}\n\nWritten to {options.out}")
 
 

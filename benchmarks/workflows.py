@@ -22,12 +22,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-import machine
 import torch
-from t2v import ROOT, Clocks, Comfy, checkout, full_files, inprocess
+from repository import RESULTS, write_result
+from support import full_files, inprocess
+from support.inprocess import Comfy
+from t2v import Clocks
 
+from frontdoor.hosts import checkout
 from tools import workflow_files
 from tools.workflow_files import WorkflowFile
+from training import machine
 
 WORKFLOWS = tuple(
     WorkflowFile(f"AnimateLCM {name}")
@@ -161,8 +165,7 @@ def keep(path: Path, entry: dict[str, Any]) -> None:
     entries = json.loads(path.read_text(encoding="ascii")) if path.exists() else []
     same = ("host", "vram_gib", "size")
     others = [e for e in entries if any(e[k] != entry[k] for k in same) or not one_machine(e, entry)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([*others, entry], indent=1) + "\n", encoding="ascii")
+    write_result(path, [*others, entry])
 
 
 def one_machine(a: dict[str, Any], b: dict[str, Any]) -> bool:
@@ -186,7 +189,7 @@ def main() -> None:
     parser.add_argument("--vram", type=float, help="GiB of the card to get by with")
     parser.add_argument("--size", type=int, help="pixels; the workflows' own if not said")
     parser.add_argument("--only", nargs="+", help="words in the names of the workflows to run")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "bench_workflows.json")
+    parser.add_argument("--out", type=Path, default=RESULTS / "bench_workflows.json")
     options = parser.parse_args()
     host, where = checkout(options.host), machine.describe()
     chosen = [file for file in WORKFLOWS if not options.only or any(w in file.name for w in options.only)]

@@ -22,9 +22,9 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one command; returns the exit status. Problems are printed without a traceback."""
+    """Run one command and return its exit status. Problems are printed without a traceback."""
     _end_in_order()
-    given, rest = _split(arguments)
+    given, rest = split(arguments)
     options = _parser().parse_args(given)
     try:
         return options.command(options, rest)
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _end_in_order() -> None:
-    """Ctrl-C, a time limit and a closed terminal all become exceptions, so that servers are stopped."""
+    """Turn Ctrl-C, a time limit and a closed terminal into exceptions, so that servers are stopped."""
 
     def end(number: int, _frame: object) -> None:
         raise SystemExit(128 + number)
@@ -50,7 +50,7 @@ def _end_in_order() -> None:
 
 
 def demo(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """A video from text."""
+    """Make a small video from text."""
     host = _host(options)
     with tempfile.TemporaryDirectory(prefix="animatelcm-") as folder:
         make_base(Path(folder))
@@ -66,7 +66,7 @@ def demo(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def serve(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """ComfyUI for a person, until Ctrl-C. Models, inputs and outputs stay in .hosts/served/."""
+    """Run ComfyUI until Ctrl-C. Models, inputs and outputs stay in .hosts/served/."""
     host = _host(options)
     base = HOSTS / "served"
     make_base(base)
@@ -84,15 +84,13 @@ def serve(options: argparse.Namespace, rest: Sequence[str]) -> int:
 
 
 def test(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """All tests, or the unit tests."""
+    """Run all tests, or only the fast unit tests."""
     return suite.main(options.fast, options.hosts.split(","), rest)
 
 
 def bench(options: argparse.Namespace, rest: Sequence[str]) -> int:
-    """One of the scripts in benchmarks/, with the path of the host as its first argument."""
-    scripts = {
-        file.stem: file for file in (ROOT / "benchmarks").glob("*.py") if "__main__" in file.read_text()
-    }
+    """Run one of the scripts in benchmarks/, with the path of the host as its first argument."""
+    scripts = benchmarks()
     if options.name not in scripts:
         expected = ", ".join(sorted(scripts)) or "none"
         raise Problem(f"got no benchmark {options.name!r}, expected one of: {expected}.")
@@ -101,8 +99,14 @@ def bench(options: argparse.Namespace, rest: Sequence[str]) -> int:
     return run([PYTHON, scripts[options.name], host.path, *rest])
 
 
+def benchmarks() -> dict[str, Path]:
+    """The scripts in benchmarks/ that can be run, by their names."""
+    files = sorted((ROOT / "benchmarks").glob("*.py"))
+    return {file.stem: file for file in files if "__main__" in file.read_text(encoding="ascii")}
+
+
 def _host(options: argparse.Namespace) -> Host:
-    """The environment and the ComfyUI that were asked for, made ready."""
+    """Make the environment and the ComfyUI of these options ready."""
     if options.comfyui is None:
         environment.ensure("run")
         return hosts.pinned(options.host)
@@ -118,8 +122,8 @@ def _port(text: str) -> int:
     return number
 
 
-def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Ours, and those after `--`, which go to pytest, ComfyUI or the benchmark."""
+def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Our own arguments, and those after `--`, which go to pytest, ComfyUI or the benchmark."""
     given = list(arguments)
     if "--" not in given:
         return given, []

@@ -28,22 +28,29 @@ GIB = 2**30
 
 
 def ensure(*groups: str) -> None:
-    """Install the packages of `groups` (keys of GROUPS) where their stamp is not current."""
-    for group in groups:
-        stamp, mark = VENV / f"quickstart-{group}.stamp", stamps.fingerprint(GROUPS[group])
-        if stamps.is_current(stamp, mark):
-            continue
+    """Install the packages of `groups` (keys of GROUPS) that are not up to date. Raises Problem."""
+    for group in outdated(*groups):
         _check_machine()
         _make_venv()
         print(f"Installing Python packages ({group}) into {VENV}", flush=True)
         pip("install", "-r", GROUPS[group][0], doing="install the Python packages")
         if AUDIO in GROUPS[group]:
             pip("install", "--no-deps", "-r", AUDIO, doing="install torchaudio")
-        stamps.write(stamp, mark)
+        stamps.write(stamp_of(group), stamps.fingerprint(GROUPS[group]))
+
+
+def outdated(*groups: str) -> list[str]:
+    """Those of `groups` that were never installed, or from other lock files."""
+    return [g for g in groups if not stamps.is_current(stamp_of(g), stamps.fingerprint(GROUPS[g]))]
+
+
+def stamp_of(group: str) -> Path:
+    """The stamp of a group of packages."""
+    return VENV / f"quickstart-{group}.stamp"
 
 
 def pip(*arguments: str | Path, doing: str) -> None:
-    """Run the environment's pip, with the machine's own pip settings, its progress shown. Raises Problem."""
+    """Run the environment's pip with the machine's own pip settings and show its progress. Raises Problem."""
     PIP_LOG.unlink(missing_ok=True)
     status = run([PYTHON, "-m", "pip", "--disable-pip-version-check", "--log", PIP_LOG, *arguments])
     if status != 0:
@@ -51,7 +58,7 @@ def pip(*arguments: str | Path, doing: str) -> None:
         raise Problem(f"pip could not {doing}. {explain(log)}\npip's log: {PIP_LOG}")
 
 
-# Traces of a failure in pip's log, the surest first, and what to tell about it.
+# Traces of a failure in pip's log, the surest first, and the advice for each.
 CAUSES = (
     (
         r"No space left on device|\[Errno 28\]|not enough space on the disk",
@@ -77,7 +84,7 @@ CAUSES = (
 
 
 def explain(log: str) -> str:
-    """The cause of a failed pip run in words, from its log."""
+    """Why a pip run failed, in plain words, from its log."""
     for pattern, advice in CAUSES:
         if found := re.search(pattern, log):
             return advice.format(**found.groupdict())
@@ -86,7 +93,7 @@ def explain(log: str) -> str:
 
 
 def _check_machine() -> None:
-    """Python version and disk space, before anything large is fetched. Raises Problem."""
+    """Check Python version and disk space before anything large is downloaded. Raises Problem."""
     check_python(sys.version_info[:2])
     if VENV.exists():
         return
@@ -98,7 +105,7 @@ def _check_machine() -> None:
 
 
 def check_python(version: tuple[int, int]) -> None:
-    """Older than 3.10 raises Problem, newer than 3.13 is only told."""
+    """Raise Problem for a Python older than 3.10; one newer than 3.13 gets a notice."""
     name = ".".join(str(part) for part in version)
     if version < (3, 10):
         raise Problem(f"got Python {name}, expected 3.10 to 3.13: run quickstart.py with a newer Python.")
@@ -107,7 +114,7 @@ def check_python(version: tuple[int, int]) -> None:
 
 
 def check_space(folder: Path, free: int, needed_gib: int) -> None:
-    """`free` bytes at `folder` must be `needed_gib` or more. Raises Problem."""
+    """Raise Problem if `free` bytes at `folder` are less than `needed_gib`."""
     if free < needed_gib * GIB:
         raise Problem(
             f"got {free / GIB:.1f} GiB of free space at {folder}, expected {needed_gib} GiB for PyTorch and "
@@ -116,7 +123,7 @@ def check_space(folder: Path, free: int, needed_gib: int) -> None:
 
 
 def _make_venv() -> None:
-    """An environment whose pip answers. Raises Problem."""
+    """Make the environment, unless it is there and its pip works. Raises Problem."""
     if _pip_answers():
         return
     print(f"Making {VENV}", flush=True)

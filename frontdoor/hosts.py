@@ -42,21 +42,21 @@ FRONTEND_PIN = Pin(REQUIREMENTS / f"frontend-{OLD_FRONTEND}.txt", "comfyui_front
 
 
 def find(name: str) -> Host:
-    """The pinned host of that version, fetched if need be, or the checkout in that folder. Raises Problem."""
+    """The pinned host of that version, downloaded if need be, or the checkout there. Raises Problem."""
     return pinned(name) if name in HOST_PINS else with_frontend(checkout(Path(name)))
 
 
 def pinned(version: str) -> Host:
-    """The pinned host of that version, fetched if need be. Raises Problem."""
+    """The pinned host of that version, downloaded if need be. Raises Problem."""
     path = HOSTS / version
-    _fetch(HOST_PINS[version], path, f"ComfyUI {version}")
+    fetch(HOST_PINS[version], path, f"ComfyUI {version}")
     # It points at files of the package that carried the tree.
     (path / "extra_model_paths.yaml").unlink(missing_ok=True)
     return with_frontend(Host(version, path))
 
 
 def checkout(folder: Path) -> Host:
-    """A ComfyUI of the user's own. Raises Problem if it is none; an untried version is only told."""
+    """A ComfyUI of the user's own. Raises Problem if it is none; an untested version gets a notice."""
     folder = folder.expanduser().resolve()
     missing = [n for n in ("main.py", "nodes.py", "comfy", "comfyui_version.py") if not (folder / n).exists()]
     if missing:
@@ -84,16 +84,16 @@ def number(version: str) -> tuple[int, ...]:
 
 
 def with_frontend(host: Host) -> Host:
-    """The web interface changed between the two ends: a 0.3.x host gets the old one, fetched if need be."""
+    """`host` with its web interface: a 0.3.x host gets the old one, downloaded if need be."""
     if number(host.version) >= (0, 4):
         return host
     folder = HOSTS / f"frontend-{OLD_FRONTEND}"
-    _fetch(FRONTEND_PIN, folder, f"the frontend {OLD_FRONTEND}")
+    fetch(FRONTEND_PIN, folder, f"the frontend {OLD_FRONTEND}")
     return replace(host, frontend=folder)
 
 
-def _fetch(pin: Pin, destination: Path, title: str) -> None:
-    """Bring the pinned folder to `destination`, unless its stamp says that it is there."""
+def fetch(pin: Pin, destination: Path, title: str) -> None:
+    """Download the pinned folder to `destination`, unless its stamp says that it is there. Raises Problem."""
     stamp, mark = destination.with_name(destination.name + ".stamp"), stamps.fingerprint([pin.lock])
     if destination.is_dir() and stamps.is_current(stamp, mark):
         return

@@ -1,4 +1,4 @@
-"""`quickstart.py test`: every check of the repository, each in its own process, and one line that sums up."""
+"""`quickstart.py test`: every check of the repository, each in its own process, and a summary."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def main(fast: bool, names: Sequence[str], pytest_arguments: Sequence[str]) -> i
     for part in parts:
         print(f"\n===== {part.name}", flush=True)
         start = time.monotonic()
-        tally = _run(part, pytest_arguments)
+        tally = run_part(part, pytest_arguments)
         results.append((part.name, tally, time.monotonic() - start))
         total += tally
     if not fast:
@@ -101,7 +101,7 @@ def _all_parts(tested: Sequence[Host]) -> list[Part]:
 
 
 def _no_browser(results: Sequence[tuple[str, Tally, float]]) -> Tally:
-    """Says loudly that the browser tests did not run, and counts them as one that was skipped."""
+    """Say loudly that the browser tests did not run, and count them as one skipped test."""
     if any(name.startswith("browser") for name, _, _ in results):
         return Tally()
     print("\nNOT TESTED: the browser tests did not run, there is no Chromium on this machine.")
@@ -109,7 +109,8 @@ def _no_browser(results: Sequence[tuple[str, Tally, float]]) -> Tally:
     return Tally(skipped=1)
 
 
-def _run(part: Part, pytest_arguments: Sequence[str]) -> Tally:
+def run_part(part: Part, pytest_arguments: Sequence[str]) -> Tally:
+    """Run one part to its end and count its tests."""
     if part.tests is None:
         passed = run(part.command, part.env) == 0
         return Tally(passed=int(passed), failed=int(not passed))

@@ -55,16 +55,16 @@ def test_a_pinned_folder_is_fetched_once(store, tmp_path):
     lock.write_text(f"carrier==1.0 --hash=sha256:{digest}\n")
     destination = tmp_path / "hosts" / "1.0"
     pin = Pin(lock, "inner/tree")
-    hosts._fetch(pin, destination, "the carrier")
+    hosts.fetch(pin, destination, "the carrier")
     found = {file.relative_to(destination).as_posix() for file in destination.rglob("*") if file.is_file()}
     assert found == {"main.py", "a/b.txt"}
     assert {entry.name for entry in (tmp_path / "hosts").iterdir()} == {"1.0", "1.0.stamp"}
 
     (store / "carrier-1.0-py3-none-any.whl").unlink()
-    hosts._fetch(pin, destination, "the carrier")  # nothing to download
+    hosts.fetch(pin, destination, "the carrier")  # nothing to download
     lock.write_text(lock.read_text() + "# a new pin\n")
     with pytest.raises(Problem, match="pip could not fetch the carrier"):
-        hosts._fetch(pin, destination, "the carrier")
+        hosts.fetch(pin, destination, "the carrier")
     assert (destination / "main.py").exists()
 
 
@@ -73,7 +73,7 @@ def test_a_file_with_another_hash_is_refused(store, tmp_path):
     lock = tmp_path / "lock.txt"
     lock.write_text(f"carrier==1.0 --hash=sha256:{'0' * 64}\n")
     with pytest.raises(Problem, match="not the file that is pinned: its SHA-256 differs"):
-        hosts._fetch(Pin(lock, "inner/tree"), tmp_path / "hosts" / "1.0", "the carrier")
+        hosts.fetch(Pin(lock, "inner/tree"), tmp_path / "hosts" / "1.0", "the carrier")
     assert not (tmp_path / "hosts" / "1.0").exists()
 
 

@@ -1,7 +1,7 @@
 """Shared by the tests that need a real ComfyUI: a server and its client, or ComfyUI in their own process.
 
 Importing this package makes `frontdoor` importable. The repository itself must not be on sys.path here, where
-its folder nodes/ would hide ComfyUI's nodes.py.
+its folder nodes/ would hide ComfyUI's nodes.py. Others of its packages: `make_importable`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def _make_importable(package: str) -> None:
-    """Put one package of the repository into sys.modules."""
+def make_importable(package: str) -> None:
+    """Put one package of the repository into sys.modules, unless it is there."""
+    if package in sys.modules:
+        return
     folder = ROOT / package
     spec = importlib.util.spec_from_file_location(
         package, folder / "__init__.py", submodule_search_locations=[str(folder)]
@@ -26,5 +28,4 @@ def _make_importable(package: str) -> None:
     spec.loader.exec_module(module)
 
 
-if "frontdoor" not in sys.modules:
-    _make_importable("frontdoor")
+make_importable("frontdoor")
