@@ -38,8 +38,8 @@ from training.eval.intervals import wilson  # noqa: E402
 from training.small_world.experiments import style  # noqa: E402
 from training.small_world.measure import pictures  # noqa: E402
 from training.small_world.paths import JUDGE  # noqa: E402
-from training.small_world.world import clips as world  # noqa: E402
 from training.small_world.world import judge  # noqa: E402
+from training.small_world.world.clips import captions_of, labels_in_turn  # noqa: E402, caption  # noqa: E402
 
 FIRST_SEED = 500_000
 
@@ -96,7 +96,8 @@ def main() -> None:
     steps, guidance = options.steps or steps, options.guidance or guidance
     graph = base_graph(options.model)
     net = judge.load(JUDGE)
-    combinations = world.all_captions()
+    labels = labels_in_turn(options.clips)
+    texts = captions_of(labels)
     options.to.mkdir(parents=True, exist_ok=True)
     host = checkout(options.host)
     rows, kept, began = [], [], time.monotonic()
@@ -112,11 +113,9 @@ def main() -> None:
             Client(server.url) as client,
         ):
             for i in range(options.clips):
-                body, colour, motion = label = combinations[i * 37 % len(combinations)]
-                text = world.caption(world.BODIES[body], list(world.COLOURS)[colour], world.MOTIONS[motion])
-                asked = clip_graph(graph, text, FIRST_SEED + i, steps, guidance)
-                clip = run_graph(client, asked)
-                right = judge.read(clip[None], net).right(torch.tensor([label]))
+                text = texts[i]
+                clip = run_graph(client, clip_graph(graph, text, FIRST_SEED + i, steps, guidance))
+                right = judge.read(clip[None], net).right(labels[i : i + 1])
                 rows.append({"seed": FIRST_SEED + i, "text": text, **{k: bool(v) for k, v in right.items()}})
                 if len(kept) < 12:
                     kept.append(clip)

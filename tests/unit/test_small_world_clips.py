@@ -6,34 +6,44 @@ import torch
 
 from training.randomness import sample_generator
 from training.sd15 import BOS, EOS, TOKENS
-from training.small_world.teacher.networks import WORDS, tokenize
 from training.small_world.variant import VARIANT
-from training.small_world.world import clips as world
 from training.small_world.world import judge
+from training.small_world.world.clips import (
+    BODIES,
+    COLOURS,
+    FRAMES,
+    MOTIONS,
+    SIZE,
+    all_labels,
+    caption,
+    draw,
+    sample_clips,
+)
+from training.small_world.world.words import WORDS, tokenize
 from training.variants import find_variant, known_variants
 
 
 def test_same_seed_same_clips() -> None:
-    a, b = (world.draw(world.sample_clips(3, sample_generator(5, 1))) for _ in range(2))
-    other = world.draw(world.sample_clips(3, sample_generator(5, 2)))
+    a, b = (draw(sample_clips(3, sample_generator(5, 1))) for _ in range(2))
+    other = draw(sample_clips(3, sample_generator(5, 2)))
     assert torch.equal(a, b)
     assert not torch.equal(a, other)
-    assert a.shape == (3, world.FRAMES, 3, world.SIZE, world.SIZE)
+    assert a.shape == (3, FRAMES, 3, SIZE, SIZE)
     assert 0 <= a.min() < a.max() <= 1
 
 
 def test_rules_read_every_combination() -> None:
-    labels = torch.tensor(world.all_captions())
-    clips = world.draw(world.sample_clips(len(labels), sample_generator(6, 0), labels))
+    labels = torch.tensor(all_labels())
+    clips = draw(sample_clips(len(labels), sample_generator(6, 0), labels))
     colour, motion, centre, *_ = judge.read_colour_and_motion(clips)
     assert torch.equal(colour, labels[:, 1])
     assert torch.equal(motion, labels[:, 2])
     assert centre.min() > 8
-    assert centre.max() < world.SIZE - 8  # nobody leaves the picture
+    assert centre.max() < SIZE - 8  # nobody leaves the picture
 
 
 def test_rules_refuse_an_empty_scene() -> None:
-    grey = torch.full((1, world.FRAMES, 3, world.SIZE, world.SIZE), 0.5)
+    grey = torch.full((1, FRAMES, 3, SIZE, SIZE), 0.5)
     colour, motion, *_ = judge.read_colour_and_motion(grey)
     assert colour.item() == motion.item() == -1
 
@@ -41,11 +51,11 @@ def test_rules_refuse_an_empty_scene() -> None:
 def test_direction_is_visible_in_a_single_frame() -> None:
     """The eye is the brightest neutral spot and sits ahead of the body's centre."""
     labels = torch.tensor([[b, 0, m] for b in range(3) for m in range(1, 5)])
-    clips = world.sample_clips(len(labels), sample_generator(7, 0), labels)
+    clips = sample_clips(len(labels), sample_generator(7, 0), labels)
     clips.background[:] = 0.2
-    frame = world.draw(clips, [0])
+    frame = draw(clips, [0])
     white = (frame[:, 0].amin(1) > 0.8).float()
-    grid = torch.arange(world.SIZE) + 0.5
+    grid = torch.arange(SIZE) + 0.5
     area = white.sum((1, 2))
     assert area.min() > 8
     eye = torch.stack([(white.sum(1) * grid).sum(-1), (white.sum(2) * grid).sum(-1)], dim=-1) / area[:, None]
@@ -54,17 +64,15 @@ def test_direction_is_visible_in_a_single_frame() -> None:
 
 
 def test_captions_and_tokens() -> None:
-    clips = world.sample_clips(50, sample_generator(8, 0))
+    clips = sample_clips(50, sample_generator(8, 0))
     tokens = tokenize([*clips.captions(), ""])
     assert tokens.shape == (51, TOKENS)
     assert (tokens[:, 0] == BOS).all()
     assert (tokens[:, -1] == EOS).all()
     assert tokens[-1].tolist() == [BOS] + [EOS] * (TOKENS - 1)
-    assert world.caption("fish", "red", "left") == "a red fish swimming left"
+    assert caption("fish", "red", "left") == "a red fish swimming left"
     used = {
-        word
-        for b, c, m in world.all_captions()
-        for word in world.caption(world.BODIES[b], list(world.COLOURS)[c], world.MOTIONS[m]).split()
+        word for b, c, m in all_labels() for word in caption(BODIES[b], list(COLOURS)[c], MOTIONS[m]).split()
     }
     assert used <= set(WORDS)
 
@@ -74,7 +82,7 @@ def test_the_small_world_is_a_variant_of_the_trainer() -> None:
     assert variant is VARIANT
     assert list(known_variants()) == ["sd15", "shapes"]
     assert len(variant.motion.modules()) == 11
-    assert variant.size == (world.SIZE, world.SIZE)
+    assert variant.size == (SIZE, SIZE)
     assert variant.tokenizer(None)(["a red fish"]).shape == (1, TOKENS)
     assert variant.metrics is not None
     assert len(variant.metrics().all_captions()) == 90

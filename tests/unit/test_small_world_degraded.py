@@ -1,4 +1,4 @@
-"""Worn videos and the other style: different to look at, the same to read."""
+"""Degraded videos and the other style: different to look at, the same to read."""
 
 from __future__ import annotations
 
@@ -15,33 +15,32 @@ from tests.support.small_run import DEMO
 from training.export import save_lora
 from training.randomness import sample_generator
 from training.small_world.experiments import style
-from training.small_world.measure.metrics import NAMES, asked_labels, measure
+from training.small_world.measure.metrics import NAMES, measure_clips
+from training.small_world.paths import JUDGE
 from training.small_world.teacher.export import rewrite
-from training.small_world.teacher.networks import WORDS
-from training.small_world.world import clips as world
-from training.small_world.world import degraded as worn
-from training.small_world.world import ink_style as ink
-from training.small_world.world import judge
+from training.small_world.world import degraded, ink_style, judge
+from training.small_world.world.clips import BODIES, FRAMES, SIZE, Clips, draw, labels_in_turn, sample_clips
+from training.small_world.world.words import WORDS
 
-KINDS: dict[str, Callable[[world.Clips], Tensor]] = {
-    "worn": lambda clips: worn.wear(world.draw(clips)),
-    "inked": ink.draw,
+KINDS: dict[str, Callable[[Clips], Tensor]] = {
+    "degraded": lambda clips: degraded.degrade(draw(clips)),
+    "ink": ink_style.draw,
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_judge_still_reads_them(kind: str) -> None:
-    labels = asked_labels(45)
-    clips = KINDS[kind](world.sample_clips(45, sample_generator(94, 0), labels))
-    assert clips.shape == (45, world.FRAMES, 3, world.SIZE, world.SIZE)
+    labels = labels_in_turn(45)
+    clips = KINDS[kind](sample_clips(45, sample_generator(94, 0), labels))
+    assert clips.shape == (45, FRAMES, 3, SIZE, SIZE)
     assert 0 <= clips.min() < clips.max() <= 1
-    net = judge.load(Path(world.__file__).with_name("judge.safetensors"))
-    right = measure(clips, labels, net).right.float().mean(0)
+    net = judge.load(JUDGE)
+    right = measure_clips(clips, labels, net).right.float().mean(0)
     assert all(share >= 0.95 for share in right.tolist()), dict(zip(NAMES, right.tolist(), strict=True))
 
 
-def test_worn_videos_are_deterministic() -> None:
-    a, b, other = (worn.sample(4, sample_generator(95, step)) for step in (0, 0, 1))
+def test_degraded_videos_are_deterministic() -> None:
+    a, b, other = (degraded.sample(4, sample_generator(95, step)) for step in (0, 0, 1))
     assert torch.equal(a.pixels, b.pixels)
     assert a.captions == b.captions
     assert torch.equal(a.labels, b.labels)
@@ -49,22 +48,22 @@ def test_worn_videos_are_deterministic() -> None:
 
 
 def test_half_of_the_captions_are_brief() -> None:
-    full = world.sample_clips(600, sample_generator(96, 0)).captions()
-    texts = worn.captions(full, sample_generator(96, 1))
+    full = sample_clips(600, sample_generator(96, 0)).captions()
+    texts = degraded.captions(full, sample_generator(96, 1))
     short = [text for text in texts if len(text.split()) == 2]
     assert 0.42 < len(short) / 600 < 0.58
-    assert set(short) == {f"a {body}" for body in world.BODIES}
-    assert all(text in (whole, worn.brief(whole)) for text, whole in zip(texts, full, strict=True))
+    assert set(short) == {f"a {body}" for body in BODIES}
+    assert all(text in (whole, degraded.brief(whole)) for text, whole in zip(texts, full, strict=True))
     assert all(word in WORDS for text in texts for word in text.split())
 
 
-def test_wear_blurs_and_marks_the_same_corner() -> None:
-    clips = world.draw(world.sample_clips(3, sample_generator(97, 0)), [0, 9])
-    out = worn.wear(clips)
-    rows, columns = worn.corner()
-    mark = worn.watermark().bool()
+def test_degrading_blurs_and_marks_the_same_corner() -> None:
+    clips = draw(sample_clips(3, sample_generator(97, 0)), [0, 9])
+    out = degraded.degrade(clips)
+    rows, columns = degraded.corner()
+    mark = degraded.watermark().bool()
     assert mark[rows, columns].sum() == mark.sum() > 30
-    assert (out[..., mark] >= worn.OPACITY).all()
+    assert (out[..., mark] >= degraded.OPACITY).all()
     rest = ~torch.nn.functional.max_pool2d(mark.float()[None], 5, 1, 2)[0].bool()
 
     def sharpness(x: Tensor) -> float:
@@ -76,11 +75,11 @@ def test_wear_blurs_and_marks_the_same_corner() -> None:
 
 
 def test_style_keeps_place_and_colour_and_changes_the_rest() -> None:
-    clips = world.sample_clips(30, sample_generator(98, 0), asked_labels(30))
-    plain, styled = world.draw(clips, [0, 8]), ink.draw(clips, [0, 8])
+    clips = sample_clips(30, sample_generator(98, 0), labels_in_turn(30))
+    plain, styled = draw(clips, [0, 8]), ink_style.draw(clips, [0, 8])
     apart = judge.read_colour_and_motion(plain)[2] - judge.read_colour_and_motion(styled)[2]
     assert apart.norm(dim=-1).max() < 1.5  # pixels
-    assert torch.equal(styled, ink.draw(clips)[:, [0, 8]])
+    assert torch.equal(styled, ink_style.draw(clips)[:, [0, 8]])
     black = (styled.amax(2) < 0.1).float().mean((1, 2, 3))
     assert black.min() > 0.02  # the outline
     assert (styled - plain).abs().mean() > 0.1

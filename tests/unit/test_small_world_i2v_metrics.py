@@ -10,29 +10,29 @@ import torch
 
 from tests.support.small_run import CHECKPOINT, MOTION, write_lora
 from training.randomness import sample_generator
-from training.small_world.measure import i2v_metrics as begun
-from training.small_world.world import clips as world
-from training.small_world.world import datasets as data
-from training.small_world.world import judge
+from training.small_world.measure import i2v_metrics
+from training.small_world.paths import JUDGE
+from training.small_world.world import datasets, judge
+from training.small_world.world.clips import COLOURS, FRAMES, SIZE, all_labels, draw, sample_clips
 
-NET = judge.load(Path(world.__file__).with_name("judge.safetensors"))
+NET = judge.load(JUDGE)
 
 
 def test_colours_in_between_are_named_by_the_nearest() -> None:
-    labels = torch.tensor(world.all_captions())
-    clips = world.sample_clips(len(labels), sample_generator(31, 0), labels, between=True)
-    palette = torch.tensor(list(world.COLOURS.values()))[labels[:, 1]]
+    labels = torch.tensor(all_labels())
+    clips = sample_clips(len(labels), sample_generator(31, 0), labels, between=True)
+    palette = torch.tensor(list(COLOURS.values()))[labels[:, 1]]
     assert (clips.rgb - palette).abs().amax(1).max() > 0.1
-    read = judge.read_colour_and_motion(world.draw(clips, [0, 8, 15]))[0]
+    read = judge.read_colour_and_motion(draw(clips, [0, 8, 15]))[0]
     assert (read == labels[:, 1]).float().mean() > 0.85  # half-way colours may go either way
-    plain = world.sample_clips(len(labels), sample_generator(31, 0), labels)
+    plain = sample_clips(len(labels), sample_generator(31, 0), labels)
     assert torch.equal(plain.centre, clips.centre)
 
 
 def test_real_clips_keep_everything() -> None:
-    given = begun.beginnings(20)
-    clips = world.draw(given.clips)
-    found = begun.kept(clips, given, NET)
+    given = i2v_metrics.beginnings(20)
+    clips = draw(given.clips)
+    found = i2v_metrics.kept(clips, given, NET)
     assert found.colour.max() < 0.01
     assert found.place.max() < 0.01
     assert found.water.max() < 0.01
@@ -44,53 +44,53 @@ def test_real_clips_keep_everything() -> None:
 
 
 def test_other_clips_do_not() -> None:
-    given = begun.beginnings(20)
-    other = world.draw(world.sample_clips(20, sample_generator(32, 0), given.labels))
-    found = begun.kept(other, given, NET)
+    given = i2v_metrics.beginnings(20)
+    other = draw(sample_clips(20, sample_generator(32, 0), given.labels))
+    found = i2v_metrics.kept(other, given, NET)
     assert found.place.mean() > 5
     assert found.water.mean() > 0.05
-    still = begun.kept(given.pictures[:, None].expand(-1, world.FRAMES, -1, -1, -1), given, NET)
+    still = i2v_metrics.kept(given.pictures[:, None].expand(-1, FRAMES, -1, -1, -1), given, NET)
     assert still.speed.max() < 1e-3
 
 
 def test_alignment_is_given_each_clips_own_picture() -> None:
-    given = begun.beginnings(3)
-    clips = world.draw(given.clips)
+    given = i2v_metrics.beginnings(3)
+    clips = draw(given.clips)
     seen: list[torch.Tensor] = []
 
     def change(frames: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
         seen.append(reference[0].permute(2, 0, 1))
         return frames * 0.5
 
-    assert torch.allclose(begun.aligned(clips, given, change), clips * 0.5)
+    assert torch.allclose(i2v_metrics.aligned(clips, given, change), clips * 0.5)
     assert torch.equal(torch.stack(seen), given.pictures)
 
 
 @pytest.mark.parametrize("reading", ["latents", "pixels", "first_frame"])
 def test_the_encoder_acts_in_every_reading(tmp_path: Path, reading: str) -> None:
     lora = write_lora(tmp_path / "lora.safetensors")
-    model = begun.load(CHECKPOINT, lora, MOTION, "image to video")
+    model = i2v_metrics.load(CHECKPOINT, lora, MOTION, "image to video")
     assert model.encoder is None
-    given = begun.beginnings(2)
+    given = i2v_metrics.beginnings(2)
     bare = model.sample(given, 1, 0.8)
-    silent = begun.untrained(model, reading)  # type: ignore[arg-type]
+    silent = i2v_metrics.untrained(model, reading)  # type: ignore[arg-type]
     assert silent.encoder is not None
     with torch.no_grad():
         silent.encoder.conv_in.weight.normal_(std=0.05)
     clips = silent.sample(given, 1, 0.8)
-    assert clips.shape == bare.shape == (2, world.FRAMES, 3, world.SIZE, world.SIZE)
+    assert clips.shape == bare.shape == (2, FRAMES, 3, SIZE, SIZE)
     assert not torch.allclose(clips, bare, atol=1e-3)
     swapped = replace(given, pictures=given.pictures.flip(0))
     assert not torch.allclose(silent.sample(swapped, 1, 0.8), clips, atol=1e-3)
 
 
 def test_the_videos_of_image_to_video_are_the_same_in_every_run() -> None:
-    a, b = (data.CleanVideos(2, mixed=True).load(1, sample_generator(0, 0)) for _ in range(2))
+    a, b = (datasets.CleanVideos(2, mixed=True).load(1, sample_generator(0, 0)) for _ in range(2))
     assert a.pixels is not None
     assert b.pixels is not None
-    assert a.pixels.shape == (world.FRAMES, 3, world.SIZE, world.SIZE)
+    assert a.pixels.shape == (FRAMES, 3, SIZE, SIZE)
     assert torch.equal(a.pixels, b.pixels)
     assert a.caption == b.caption
-    other = data.CleanVideos(2, mixed=True).load(0, sample_generator(0, 0))
+    other = datasets.CleanVideos(2, mixed=True).load(0, sample_generator(0, 0))
     assert other.pixels is not None
     assert not torch.equal(a.pixels, other.pixels)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
@@ -14,43 +12,48 @@ from training.small_world.measure.metrics import (
     FEATURES,
     NAMES,
     Space,
-    asked_labels,
     caption_agreement,
-    captions_of,
     colour_probabilities,
-    measure,
+    measure_clips,
     real_clips,
     surface,
 )
-from training.small_world.world import clips as world
-from training.small_world.world import degraded as worn
-from training.small_world.world import judge
-
-NET = Path(world.__file__).with_name("judge.safetensors")
+from training.small_world.paths import JUDGE
+from training.small_world.world import degraded, judge
+from training.small_world.world.clips import (
+    BODIES,
+    COLOURS,
+    MOTIONS,
+    caption,
+    captions_of,
+    draw,
+    labels_in_turn,
+    sample_clips,
+)
 
 
 @pytest.fixture(scope="module")
 def net() -> judge.BodyNet:
-    return judge.load(NET)
+    return judge.load(JUDGE)
 
 
 @pytest.fixture(scope="module")
 def shown() -> tuple[Tensor, Tensor]:
-    labels = asked_labels(30)
-    return world.draw(world.sample_clips(30, sample_generator(91, 0), labels)), labels
+    labels = labels_in_turn(30)
+    return draw(sample_clips(30, sample_generator(91, 0), labels)), labels
 
 
 def test_captions_in_turn_cover_the_world() -> None:
-    assert len({tuple(row) for row in asked_labels(90).tolist()}) == 90
-    first = asked_labels(30)
+    assert len({tuple(row) for row in labels_in_turn(90).tolist()}) == 90
+    first = labels_in_turn(30)
     assert all(len(first[:, i].unique()) == n for i, n in enumerate((3, 6, 5)))
-    names = list(world.COLOURS)
+    names = list(COLOURS)
     b, c, m = first[1].tolist()
-    assert captions_of(first)[1] == world.caption(world.BODIES[b], names[c], world.MOTIONS[m])
+    assert captions_of(first)[1] == caption(BODIES[b], names[c], MOTIONS[m])
 
 
 def test_real_clips_agree_with_their_captions(shown: tuple[Tensor, Tensor], net: judge.BodyNet) -> None:
-    measured = measure(*shown, net)
+    measured = measure_clips(*shown, net)
     assert measured.right.shape == (30, len(NAMES))
     assert measured.right.all()
     assert measured.features.shape == (30, FEATURES)
@@ -62,10 +65,10 @@ def test_agreement_is_lost_with_each_word(shown: tuple[Tensor, Tensor], net: jud
     other_body, other_colour = labels.clone(), labels.clone()
     other_body[:, 0] = (labels[:, 0] + 1) % 3
     other_colour[:, 1] = (labels[:, 1] + 1) % 6
-    assert measure(clips, other_body, net).agreement.max() < 5
-    assert measure(clips, other_colour, net).agreement.max() < 5
+    assert measure_clips(clips, other_body, net).agreement.max() < 5
+    assert measure_clips(clips, other_colour, net).agreement.max() < 5
     grey = torch.full_like(clips[:2], 0.5)
-    assert measure(grey, labels[:2], net).agreement.tolist() == [0, 0]
+    assert measure_clips(grey, labels[:2], net).agreement.tolist() == [0, 0]
 
 
 def test_agreement_is_the_mean_over_frames() -> None:
@@ -76,7 +79,7 @@ def test_agreement_is_the_mean_over_frames() -> None:
 
 
 def test_colour_is_soft_between_hues() -> None:
-    palette = torch.tensor(list(world.COLOURS.values()))
+    palette = torch.tensor(list(COLOURS.values()))
     angles = judge.hue(palette)
     between = (angles[0] + angles[1]) / 2  # red and orange
     ring = torch.stack([torch.cos(between - k * 2 * torch.pi / 3) for k in (0, 1, 2)]) * 0.3 + 0.5
@@ -102,19 +105,19 @@ def worse(kind: str, clips: Tensor) -> Tensor:
         return clips[:, torch.randperm(clips.shape[1], generator=generator)]
     if kind == "noisy":
         return (clips + 0.15 * torch.randn(clips.shape, generator=generator)).clamp(0, 1)
-    if kind == "worn":
-        return worn.wear(clips)
+    if kind == "degraded":
+        return degraded.degrade(clips)
     return clips.clone().index_fill_(1, torch.tensor([5]), 0.5)  # an empty frame
 
 
-@pytest.mark.parametrize("kind", ["frozen", "shuffled", "noisy", "worn", "gap"])
+@pytest.mark.parametrize("kind", ["frozen", "shuffled", "noisy", "degraded", "gap"])
 def test_frechet_sees_looks_and_motion(
     kind: str, shown: tuple[Tensor, Tensor], net: judge.BodyNet, space: Space
 ) -> None:
     """Each fault alone is further from the real clips than other real clips are."""
     clips, labels = shown
     good, bad = (
-        frechet(space.reference, space.place(measure(x, labels, net).features))
+        frechet(space.reference, space.place(measure_clips(x, labels, net).features))
         for x in (clips, worse(kind, clips))
     )
     assert bad > 1.15 * good
@@ -126,7 +129,7 @@ def test_surface_tells_blur_from_a_watermark(shown: tuple[Tensor, Tensor]) -> No
     blurred = torch.nn.functional.avg_pool2d(clips.flatten(0, 1), 3, stride=1, padding=1).view_as(clips)
     blurred[..., [0, -1], :] = blurred[..., 1:2, :]  # zeros come in at the border
     blurred[..., [0, -1]] = blurred[..., 1:2]
-    marked = torch.where(worn.watermark().bool(), 1.0, clips)
+    marked = torch.where(degraded.watermark().bool(), 1.0, clips)
     plain, soft, mark = (surface(x)[:, 2:].mean(0) for x in (clips, blurred, marked))
     assert soft[0] < 0.8 * plain[0]
     assert abs(mark[0] - plain[0]) < 0.05 * plain[0]
@@ -137,7 +140,7 @@ def test_frechet_sees_colour(shown: tuple[Tensor, Tensor], net: judge.BodyNet, s
     clips, labels = shown
     rgb = slice(64, 67)
     good, bad = (
-        frechet(space.reference[:, rgb], space.place(measure(x, labels, net).features)[:, rgb])
+        frechet(space.reference[:, rgb], space.place(measure_clips(x, labels, net).features)[:, rgb])
         for x in (clips, clips * 0.6 + 0.4)
     )
     assert bad > 5 * good
@@ -145,14 +148,14 @@ def test_frechet_sees_colour(shown: tuple[Tensor, Tensor], net: judge.BodyNet, s
 
 def test_a_clip_backwards_is_caught_by_the_reading(shown: tuple[Tensor, Tensor], net: judge.BodyNet) -> None:
     clips, labels = shown
-    right = measure(clips.flip(1), labels, net).right[:, NAMES.index("motion")]
+    right = measure_clips(clips.flip(1), labels, net).right[:, NAMES.index("motion")]
     assert torch.equal(right, labels[:, 2] == 0)
 
 
 def test_features_of_a_still_and_a_moving_clip_differ_in_motion_only(net: judge.BodyNet) -> None:
     labels = torch.tensor([[0, 0, 2]])
-    clip = world.draw(world.sample_clips(1, sample_generator(93, 0), labels))
-    moving, frozen = (measure(x, labels, net).features[0] for x in (clip, clip[:, 8:9].expand_as(clip)))
+    clip = draw(sample_clips(1, sample_generator(93, 0), labels))
+    moving, frozen = (measure_clips(x, labels, net).features[0] for x in (clip, clip[:, 8:9].expand_as(clip)))
     velocity = slice(73, 75)
     assert moving[velocity][0] > 0.9
     assert frozen[velocity].abs().max() < 1e-4

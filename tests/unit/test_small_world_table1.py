@@ -17,15 +17,14 @@ from torch import Tensor
 
 from animatelcm_core.schedule import SCHEDULES
 from training.randomness import sample_generator
-from training.small_world.experiments import figure5 as figure
-from training.small_world.experiments import table1 as table
+from training.small_world.experiments import figure5, table1
 from training.small_world.measure import cells, pictures
 from training.small_world.measure.cells import Cell, fill, load_cell
 from training.small_world.measure.metrics import NAMES, Measured, Space, real_clips
 from training.small_world.measure.pipelines import Arm, Files, Setting, sample
 from training.small_world.measure.results import Result, find, frechet_claims, result, row, teacher_claims
-from training.small_world.world import clips as world
 from training.small_world.world import judge
+from training.small_world.world.clips import BODIES, COLOURS, MOTIONS, draw, sample_clips
 
 CELL = Cell("animatelcm", "fake", Setting("lcm", 2), clips=30, seed=3)
 
@@ -53,20 +52,20 @@ def fake(wrong: float = 0.0, fail_after: int = 10**9) -> Arm:
         return torch.zeros(len(captions), 1, 1)
 
     def decode(latents: Tensor) -> Tensor:
-        texts, names = asked[-1], list(world.COLOURS)
+        texts, names = asked[-1], list(COLOURS)
         words = [text.split() for text in texts]
         labels = torch.tensor(
             [
                 (
-                    world.BODIES.index(w[2]),
+                    BODIES.index(w[2]),
                     names.index(w[1]),
-                    world.MOTIONS.index(w[4]) if len(w) > 4 else 0,
+                    MOTIONS.index(w[4]) if len(w) > 4 else 0,
                 )
                 for w in words
             ]
         )
         seed = int(latents.abs().sum() * 1000)
-        clips = world.draw(world.sample_clips(len(texts), sample_generator(seed, 0), labels))
+        clips = draw(sample_clips(len(texts), sample_generator(seed, 0), labels))
         clips[: round(wrong * len(texts))] = 0.5
         return clips
 
@@ -112,7 +111,7 @@ def measured(all_right: float, shift: float, space: Space, n: int = 60) -> Measu
 
 
 def results_for(space: Space, baseline_shift: float, ours: float) -> list[Result]:
-    plan = table.Plan(clips=60, personal=False)
+    plan = table1.Plan(clips=60, personal=False)
     cells_ = plan.fixed()
     cells_ += [replace(cell, why="best") for cell in plan.grid()]
     shift = {"animatelcm": 0.1, "teacher": 0.1, "ddim": baseline_shift, "dpm++": baseline_shift}
@@ -145,15 +144,15 @@ def test_rows_have_every_number_with_its_interval(space: Space) -> None:
 
 
 def test_best_guidance_is_the_least_frechet_of_its_setting(space: Space) -> None:
-    plan, tried = table.Plan(), []
+    plan, tried = table1.Plan(), []
     for cell in plan.search():
         off = abs(cell.setting.guidance - (2.0 if cell.setting.sampler == "ddim" else 3.0))
         tried.append(result(cell, measured(0.5, off, space), space, draws=2))
     best = plan.best(tried)
     assert len(best) == len(plan.grid()) == 16
     assert {(c.method, c.setting.guidance) for c in best} == {("ddim", 2.0), ("dpm++", 3.0)}
-    assert {(c.clips, c.seed, c.why) for c in best} == {(200, table.SEED, "best")}
-    assert table.SEARCH_SEED != table.SEED
+    assert {(c.clips, c.seed, c.why) for c in best} == {(200, table1.SEED, "best")}
+    assert table1.SEARCH_SEED != table1.SEED
 
 
 def test_another_model_is_not_mixed_in(tmp_path: Path) -> None:
@@ -164,10 +163,10 @@ def test_another_model_is_not_mixed_in(tmp_path: Path) -> None:
         files.append(Files(path, path))
     assert files[0].digest() != files[1].digest()
     assert files[0].digest() != replace(files[0], lora=files[1].checkpoint).digest()
-    table.guard(tmp_path / "run", {"teacher": files[0].digest()})
-    table.guard(tmp_path / "run", {"teacher": files[0].digest(), "animatelcm": "new"})
+    table1.guard(tmp_path / "run", {"teacher": files[0].digest()})
+    table1.guard(tmp_path / "run", {"teacher": files[0].digest(), "animatelcm": "new"})
     with pytest.raises(ValueError, match="teacher"):
-        table.guard(tmp_path / "run", {"teacher": files[1].digest()})
+        table1.guard(tmp_path / "run", {"teacher": files[1].digest()})
 
 
 def test_table_is_drawn(tmp_path: Path, space: Space, net: judge.BodyNet) -> None:
@@ -186,7 +185,7 @@ def test_table_is_drawn(tmp_path: Path, space: Space, net: judge.BodyNet) -> Non
 
 def options_of(words: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    table.add_options(parser)
+    table1.add_options(parser)
     return parser.parse_args(words)
 
 
@@ -194,17 +193,17 @@ def test_whole_table_from_files_to_json(
     tmp_path: Path, space: Space, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The command at its smoke size, with models that show one batch of real clips over and over."""
-    clips = (world.draw(world.sample_clips(10, sample_generator(8, 0))),)
+    clips = (draw(sample_clips(10, sample_generator(8, 0))),)
     arm = replace(fake(), schedule=SCHEDULES["animatediff"], decode=lambda latents: clips[0])
     some = Measured(torch.ones(90, 4, dtype=torch.bool), torch.ones(90), space.real.repeat(3, 1))
-    monkeypatch.setattr(table, "result", partial(result, draws=10))
-    monkeypatch.setattr(table, "build", lambda name, files: arm)
-    monkeypatch.setattr(table, "through_vae", lambda checkpoint, n, net: some)
-    monkeypatch.setattr(table, "real_clips", lambda n, seed, net, draw=None: some)
+    monkeypatch.setattr(table1, "result", partial(result, draws=10))
+    monkeypatch.setattr(table1, "build", lambda name, files: arm)
+    monkeypatch.setattr(table1, "through_vae", lambda checkpoint, n, net: some)
+    monkeypatch.setattr(table1, "real_clips", lambda n, seed, net: some)
     (tmp_path / "w.safetensors").write_bytes(b"weights")
     words = [f"--{name}={tmp_path / 'w.safetensors'}" for name in ("lora", "motion", "personal")]
     words += [f"--out={tmp_path / 'run'}", f"--to={tmp_path / 'to'}", "--smoke", "--threads=1"]
-    table.main(options_of(words))
+    table1.main(options_of(words))
     made = json.loads((tmp_path / "to" / "table1.json").read_text(encoding="ascii"))
     assert len(made["rows"]) == 2 * 2 + 4 + 1 + 4  # students, paper, teacher, best
     assert len(made["search"]) == 2 * 2 * 2
@@ -226,53 +225,55 @@ def test_command_names_no_place_on_this_machine(tmp_path: Path) -> None:
         "--out",
         str(tmp_path),
     ]
-    line = table.command(options_of(words))
+    line = table1.command(options_of(words))
     assert str(tmp_path.parent) not in line
     assert "--lora lora.safetensors" in line
     assert "--checkpoint demo/shapes_sd.safetensors" in line
 
 
 def test_evaluation_of_a_checkpoint(net: judge.BodyNet, space: Space) -> None:
-    good, half = (figure.evaluate_checkpoint(fake(w), net, space, clips=20) for w in (0.0, 0.5))
+    good, half = (figure5.evaluate_checkpoint(fake(w), net, space, clips=20) for w in (0.0, 0.5))
     assert good["colour"] == good["motion"] == 1
     assert half["colour"] == half["motion"] == 0.5
     assert half["frechet"] > good["frechet"]
-    assert half == figure.evaluate_checkpoint(fake(0.5), net, space, clips=20)
+    assert half == figure5.evaluate_checkpoint(fake(0.5), net, space, clips=20)
 
 
-def evaluations(tmp_path: Path) -> list[figure.Evaluation]:
+def evaluations(tmp_path: Path) -> list[figure5.Evaluation]:
     for arm, level in (("paper", 0.6), ("without_decouple", 0.4)):
         for seed in (0, 1, 2):
             for step in (100, 200):
                 value = level + 0.1 * seed + step / 1000
-                line = figure.Evaluation(arm, seed, step, step / 10, 10 / value, value)
-                figure.record(tmp_path / figure.FILE, line)
-    figure.record(tmp_path / figure.FILE, figure.Evaluation("paper", 0, 200, 20.0, 1.0, 1.0))  # resumed
-    figure.record(tmp_path / figure.FILE, figure.Evaluation("paper", 0, 300, 30.0, 1.0, 1.0))  # seed 0 only
-    return figure.read_rows(tmp_path / figure.FILE)
+                line = figure5.Evaluation(arm, seed, step, step / 10, 10 / value, value)
+                figure5.record(tmp_path / figure5.FILE, line)
+    figure5.record(tmp_path / figure5.FILE, figure5.Evaluation("paper", 0, 200, 20.0, 1.0, 1.0))  # resumed
+    figure5.record(
+        tmp_path / figure5.FILE, figure5.Evaluation("paper", 0, 300, 30.0, 1.0, 1.0)
+    )  # seed 0 only
+    return figure5.read_rows(tmp_path / figure5.FILE)
 
 
 def test_curves_are_over_seeds(tmp_path: Path) -> None:
     rows = evaluations(tmp_path)
     assert len(rows) == 13
-    curves: dict[str, Any] = figure.figure(rows)
+    curves: dict[str, Any] = figure5.figure(rows)
     points = curves["paper"]["all_right"]
     assert [p["step"] for p in points] == [100, 200]  # where all seeds have been
     assert math.isclose(points[0]["mean"], 0.8)
     assert math.isclose(points[1]["mean"], (1.0 + 0.9 + 1.0) / 3)
     assert math.isclose(points[0]["high"] - 0.8, 4.302653 * 0.1 / 3**0.5, rel_tol=1e-5)
-    figure.plot(rows, tmp_path / "fig5.webp")
+    figure5.plot(rows, tmp_path / "fig5.webp")
     assert (tmp_path / "fig5.webp").stat().st_size > 10_000
     with pytest.raises(ValueError, match="got no rows in none.jsonl"):
-        figure.read_rows(tmp_path / "none.jsonl")
+        figure5.read_rows(tmp_path / "none.jsonl")
 
 
 def test_rows_of_other_files_are_not_mixed_in(tmp_path: Path) -> None:
-    file = tmp_path / figure.FILE
+    file = tmp_path / figure5.FILE
     for made_of, share in (("a", 0.5), ("b", 0.9)):
-        figure.record(file, figure.Evaluation("paper", 0, 100, 1.0, 2.0, share, made_of))
-    assert [row.all_right for row in figure.read_rows(file, "b")] == [0.9]
+        figure5.record(file, figure5.Evaluation("paper", 0, 100, 1.0, 2.0, share, made_of))
+    assert [row.all_right for row in figure5.read_rows(file, "b")] == [0.9]
     with pytest.raises(ValueError, match="got no rows"):
-        figure.read_rows(file, "c")
+        figure5.read_rows(file, "c")
     with pytest.raises(ValueError, match="rows of 2 sets of files"):
-        figure.read_rows(file)
+        figure5.read_rows(file)

@@ -24,9 +24,9 @@ from training.eval.clipsim import load_clip
 from training.eval.rows import kept_rows
 from training.eval.videos import read_about, write_video
 from training.randomness import sample_generator
-from training.small_world.measure import evaluation as small_world
-from training.small_world.world import clips as world
+from training.small_world.measure import evaluation
 from training.small_world.world import judge
+from training.small_world.world.clips import draw, sample_clips
 
 CAPTIONS = ["a red fish swimming left", "a blue crab sleeping"]
 SMALL = ["--variant", "shapes", "--checkpoint", str(CHECKPOINT), "--motion", str(MOTION)]
@@ -40,7 +40,7 @@ def run(to: Path, *more: str) -> int:
 
 def real_world(clips: int) -> Tensor:
     """(n, f, 3, 64, 64) in 0..1."""
-    return world.draw(world.sample_clips(clips, sample_generator(5, 0)))
+    return draw(sample_clips(clips, sample_generator(5, 0)))
 
 
 def test_the_command_end_to_end_and_again_after_a_cut(
@@ -168,12 +168,12 @@ def test_captions_of_files(tmp_path: Path):
     with pytest.raises(DataError, match="got the columns name"):
         read_captions(table)
     with pytest.raises(ConfigError, match="got the caption 'a dog'"):
-        small_world.labels_of(["a red fish sleeping", "a dog"])
+        evaluation.labels_of(["a red fish sleeping", "a dog"])
 
 
 @pytest.mark.parametrize("codec", [None, "mpeg4"])
 def test_videos_are_almost_lossless_and_the_judge_reads_them(codec: str | None, tmp_path: Path):
-    net, clips = judge.load(small_world.JUDGE), real_world(3)
+    net, clips = judge.load(evaluation.JUDGE), real_world(3)
     paths = [write_video(tmp_path / f"{i}.mp4", clip, {}, codec) for i, clip in enumerate(clips)]
     back = torch.stack([read_clip(path, 16, 1, (64, 64), 0.0) for path in paths]).float() / 255
     decibel = -10 * (back - clips).square().mean().log10()
@@ -224,7 +224,7 @@ def test_clipsim_is_the_mean_over_frames(clip_folder: Path, tmp_path: Path):
     assert run(to, "--steps", "1", "--frames", "9", "--clip", str(clip_folder)) == 0
     results = json.loads((to / "results.json").read_text())
     low, high = results["rows"][0]["clipsim_interval95"]
-    clip, captions = load_clip(clip_folder), small_world.all_captions()
+    clip, captions = load_clip(clip_folder), evaluation.all_captions()
     each = [
         clip.similarity(captions[i], read_clip(to / "steps_1" / f"0000{i}.mp4", 9, 1, (32, 32), 0.0))
         for i in range(2)

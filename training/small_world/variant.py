@@ -6,11 +6,12 @@ from pathlib import Path
 
 from ..variants import Evaluation, Tokenize, Variant
 from .teacher import networks
+from .world.words import tokenize
 
 
 def _tokenizer(folder: Path | None) -> Tokenize:
     """The world's words need no files."""
-    return networks.tokenize
+    return tokenize
 
 
 def _metrics() -> Evaluation:

@@ -47,12 +47,11 @@ from ...randomness import sample_generator
 from ...roles import Hints, Network, Parts, Role
 from ...samplers import lcm
 from ..measure import pictures
-from ..measure.metrics import asked_labels
 from ..measure.results import about, shown
 from ..paths import DEMO, JUDGE, RESULTS, ROOT
-from ..teacher.gates import clips_through
-from ..world import clips as world
+from ..teacher.networks import reconstruct_clips
 from ..world import judge
+from ..world.clips import FRAMES, SIZE, draw, labels_in_turn, sample_clips
 
 CONFIG = ROOT / "training" / "configs" / "shapes_control.yaml"
 SCHEDULE = SCHEDULES["text to video"]
@@ -76,9 +75,9 @@ class Asked:
 
 def asked(n: int, hint: HintConfig, seed: int = SEED) -> Asked:
     """The 90 captions in turn, drawn with a seed that no training step has."""
-    labels = asked_labels(n)
-    clips = world.sample_clips(n, sample_generator(seed, 0), labels)
-    pixels = world.draw(clips)
+    labels = labels_in_turn(n)
+    clips = sample_clips(n, sample_generator(seed, 0), labels)
+    pixels = draw(clips)
     hints = edge_hints(hint, pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
     return Asked(clips.captions(), pixels, hints, labels)
 
@@ -104,7 +103,7 @@ class Model:
         parts = []
         for start in range(0, len(given.captions), BATCH):
             captions = given.captions[start : start + BATCH]
-            shape = (len(captions), world.FRAMES, 4, world.SIZE // 8, world.SIZE // 8)
+            shape = (len(captions), FRAMES, 4, SIZE // 8, SIZE // 8)
             noise = torch.randn(shape, generator=sample_generator(SEED + 1, start))
             fresh, hints = sample_generator(SEED + 2, start), given.hints[start : start + BATCH]
             with self.led(control, hints.flatten(0, 1)) as eps:
@@ -142,10 +141,10 @@ class Model:
         def eps(x: Tensor, t: int, context: Tensor) -> Tensor:
             flat = rearrange(x, "n f c h w -> (n f) c h w").contiguous(memory_format=torch.channels_last)
             steps = torch.full((len(flat),), t)
-            out = network(flat, steps, repeat(context, "n l c -> (n f) l c", f=world.FRAMES))
+            out = network(flat, steps, repeat(context, "n l c -> (n f) l c", f=FRAMES))
             return rearrange(out, "(n f) c h w -> n f c h w", n=len(x))
 
-        with network.acting(role, world.FRAMES, Hints(hints)):
+        with network.acting(role, FRAMES, Hints(hints)):
             yield eps
 
 
@@ -273,7 +272,7 @@ def main(options: argparse.Namespace) -> None:
     given, net = asked(options.clips, hint), judge.load(JUDGE)
     model = Model.load(options.checkpoint, options.lora, options.motion)
     free = model.sample(given, None)
-    rows = [followed(clips_through(model.base.vae, given.pixels), given, net).row("vae")]
+    rows = [followed(reconstruct_clips(model.base.vae, given.pixels), given, net).row("vae")]
     rows.append(followed(free, given, net).row("text_to_video"))
     strips = [[c] for c in given.pixels[:SHOWN]]
     for i, hints in enumerate(given.hints[:SHOWN]):

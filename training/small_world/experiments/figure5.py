@@ -25,11 +25,12 @@ from ...eval.intervals import over_seeds
 from ...eval.metrics import frechet
 from ..measure import pictures
 from ..measure.cells import BATCH
-from ..measure.metrics import NAMES, Measured, Space, asked_labels, captions_of, measure
+from ..measure.metrics import NAMES, Measured, Space, measure_clips
 from ..measure.pipelines import Arm, Setting, sample
 from ..measure.results import about
 from ..paths import RESULTS
 from ..world import judge
+from ..world.clips import captions_of, labels_in_turn
 
 SEED, REAL_SEED, REAL = 71, 51, 900
 FILE = "ablation.jsonl"
@@ -60,11 +61,11 @@ def evaluate_checkpoint(
     Keys: frechet, caption_agreement, colour, shape, motion, all_right. Every call has the same captions and
     noise, so checkpoints and arms are paired; Frechet distances compare at equal `clips` only.
     """
-    labels, parts = asked_labels(clips), []
+    labels, parts = labels_in_turn(clips), []
     for start in range(0, clips, BATCH):
         part = labels[start : start + BATCH]
         pixels = sample(arm, Setting("lcm", steps), captions_of(part), seed, start)
-        parts.append(measure(pixels, part, net))
+        parts.append(measure_clips(pixels, part, net))
     measured = Measured.joined(parts)
     shares = measured.right.double().mean(0).tolist()
     return {

@@ -20,10 +20,11 @@ from torch import Tensor
 from ... import single_file
 from ...tensor_files import save_tensors
 from ..paths import DEMO
-from ..teacher import networks, stages
+from ..teacher import networks
 from ..teacher.export import SIZES, restore_checkpoint
 from ..teacher.loop import Recipe, train
-from ..world import domains as kinds
+from ..teacher.stages.vae import mixed_pictures, picture_loss
+from ..world import domains
 
 RECIPE = Recipe(steps=700, batch=24, lr=2e-3, ema=0.98, warmup=20, seed=11)
 
@@ -37,13 +38,13 @@ def fine_tune(base: Path, out: Path, to: Path, recipe: Recipe = RECIPE) -> Path:
 
     def loss_of(generator: torch.Generator) -> Tensor:
         half = recipe.batch // 2
-        x = stages.mixed_pictures(half, generator)
-        x = torch.cat([x, kinds.pictures("clean", half, generator, between=True)])
+        x = mixed_pictures(half, generator)
+        x = torch.cat([x, domains.pictures("clean", half, generator, between=True)])
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             z = networks.encode(vae, x)
         z = z + 0.02 / networks.LATENT_SCALE * torch.randn(z.shape, generator=generator)
-        return stages.picture_loss(networks.decode(vae, z), x, emphasis=1)
+        return picture_loss(networks.decode(vae, z), x, emphasis=1)
 
     vae.load_state_dict(train("fine_vae", recipe, vae, loss_of, out), strict=False)
     return save(vae, to)

@@ -37,15 +37,14 @@ from ...eval.intervals import wilson
 from ...image_conditioning import build_encoder
 from ...samplers import unet_eps
 from ...stages.encoder import ENCODER, EncoderStage
-from ..measure import i2v_metrics as begun
-from ..measure import pictures
+from ..measure import i2v_metrics, pictures
 from ..measure.i2v_metrics import Beginnings, ImageModel, Kept
 from ..measure.results import about, shown
 from ..paths import DEMO, JUDGE, RESULTS
 from ..teacher import networks
-from ..teacher.gates import clips_through
-from ..world import clips as world
+from ..teacher.networks import reconstruct_clips
 from ..world import judge
+from ..world.clips import draw
 
 SCALES = (0.0, 0.4, 0.8, 1.2)
 STEPS, SCALE = 4, 0.8
@@ -66,7 +65,7 @@ def from_run(run: Path, lora: Path, vae: Path) -> ImageModel:
     config = AdaptConfig.model_validate(parse(run / "config.yaml"))
     assert config.base.motion is not None
     assert isinstance(config.adapt, EncoderSection)
-    model = begun.load(config.base.checkpoint, lora, config.base.motion, EncoderStage.schedule, vae)
+    model = i2v_metrics.load(config.base.checkpoint, lora, config.base.motion, EncoderStage.schedule, vae)
     state = checkpoint.load(checkpoint.list_checkpoints(run)[-1])
     weights = state.average or state.online
     encoder = build_encoder(networks.MOTION.channels, config.adapt.reading, 0)
@@ -84,7 +83,7 @@ def colour_errors(clips: Tensor, given: Beginnings, net: judge.BodyNet) -> dict[
     """The errors of colour after alignment, by the defaults of both modes."""
     errors = {}
     for mode, change in {"float": align, "official": official}.items():
-        numbers = begun.kept(begun.aligned(clips, given, change), given, net).numbers()
+        numbers = i2v_metrics.kept(i2v_metrics.aligned(clips, given, change), given, net).numbers()
         errors[mode] = {name: numbers[name] for name in ("colour", "water", "picture")}
     return errors
 
@@ -120,13 +119,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
-    given, net = begun.beginnings(options.clips), judge.load(JUDGE)
+    given, net = i2v_metrics.beginnings(options.clips), judge.load(JUDGE)
     named = replace(given, named=True)
-    ours = begun.load(options.checkpoint, options.lora, options.image_motion, vae=options.vae)
-    plain = begun.load(options.checkpoint, options.lora, options.motion, vae=options.vae)
+    ours = i2v_metrics.load(options.checkpoint, options.lora, options.image_motion, vae=options.vae)
+    plain = i2v_metrics.load(options.checkpoint, options.lora, options.motion, vae=options.vae)
     others = {
         "text_to_video": (plain, given),
-        "untrained": (begun.untrained(ours), given),
+        "untrained": (i2v_metrics.untrained(ours), given),
         "removed": (replace(ours, encoder=None), given),
         "image_to_video, named": (ours, named),
         "text_to_video, named": (plain, named),
@@ -138,7 +137,7 @@ def main(options: argparse.Namespace) -> None:
     curve, rows = [], []
     for scale in SCALES:
         clips = ours.sample(given, STEPS, scale)
-        found = begun.kept(clips, given, net)
+        found = i2v_metrics.kept(clips, given, net)
         curve.append({"motion_scale": scale, **found.numbers()})
         print(curve[-1], flush=True)
         if scale == SCALE:
@@ -146,10 +145,10 @@ def main(options: argparse.Namespace) -> None:
             options.to.mkdir(parents=True, exist_ok=True)
             sheet(clips, given, options.to / "i2v_clips.webp")
     for name, (model, beginnings) in others.items():
-        found = begun.kept(model.sample(beginnings, STEPS, SCALE), given, net)
+        found = i2v_metrics.kept(model.sample(beginnings, STEPS, SCALE), given, net)
         rows.append(row(name, found))
         print(rows[-1], flush=True)
-    rows.append(row("vae", begun.kept(clips_through(ours.base.vae, world.draw(given.clips)), given, net)))
+    rows.append(row("vae", i2v_metrics.kept(reconstruct_clips(ours.base.vae, draw(given.clips)), given, net)))
     command = f"python -m training.small_world image-to-video --lora {shown(options.lora)} --motion "
     command += f"{shown(options.motion)} --image-motion {shown(options.image_motion)} "
     command += f"--vae {shown(options.vae)} --clips {options.clips}"

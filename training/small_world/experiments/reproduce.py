@@ -2,7 +2,7 @@
 
     python -m training.small_world reproduce --out runs/reproduce
 
-1 data      clean pictures and worn videos, encoded
+1 data      clean pictures and degraded videos, encoded
 2 image     the LCM LoRA
 3 ablation  three arms, three training seeds, at equal counted arithmetic, evaluated on the way
 4 early     the same arms at a small budget, where they still differ, with equal steps; results in early/
@@ -36,8 +36,7 @@ from ..measure.pipelines import Files, build
 from ..paths import DEMO, JUDGE, RESULTS
 from ..world import judge
 from ..world.datasets import make_caches
-from . import figure5 as figure
-from . import style
+from . import figure5, style
 from .processes import in_a_process
 
 ARMS = ("paper", "without_init", "without_decouple")
@@ -56,7 +55,7 @@ class Scale:
     seeds: tuple[int, ...] = (0, 1, 2)
     clips: int = 90
     personal: int = 600
-    real: int = figure.REAL
+    real: int = figure5.REAL
     grids: bool = True
     table: tuple[str, ...] = ()
 
@@ -73,7 +72,7 @@ class Reproduction:
         self.base = DEMO / "shapes_sd.safetensors"
         self.teacher = DEMO / "shapes_motion.safetensors"
         self.lora = lora or out / "image" / "export" / "shapes_image.safetensors"
-        self.rows = to / figure.FILE
+        self.rows = to / figure5.FILE
         trained = out / "ablation" / "paper_0" / "export" / "shapes_video.safetensors"
         self.motion = DEMO / "shapes_lcm_motion.safetensors" if lora else trained
         self.personal = out / "personal" / "shapes_personal.safetensors"
@@ -110,7 +109,7 @@ class Reproduction:
     def evaluated(self, arm: str, seed: int) -> set[int]:
         """Steps of this run that have a row."""
         try:
-            rows = figure.read_rows(self.rows, self.made_of())
+            rows = figure5.read_rows(self.rows, self.made_of())
         except ValueError:
             return set()
         return {row.step for row in rows if (row.arm, row.seed) == (arm, seed)}
@@ -140,7 +139,9 @@ class Reproduction:
         """Append a row for every checkpoint of the run that has none yet."""
         done = self.evaluated(arm, seed)
         net = judge.load(JUDGE)
-        real = kept(self.out / "real.safetensors", lambda: real_clips(self.scale.real, figure.REAL_SEED, net))
+        real = kept(
+            self.out / "real.safetensors", lambda: real_clips(self.scale.real, figure5.REAL_SEED, net)
+        )
         before = 0.0 if arm == "without_decouple" else self.image_tflop()
         for folder in checkpoint.list_checkpoints(config.out):
             state = checkpoint.load(folder)
@@ -150,11 +151,11 @@ class Reproduction:
             files = export_weights(config, weights, state, config.out / "evaluated")
             lora = next((p for p in files if p.stem.endswith("_lora")), self.lora)
             model = build(arm, Files(self.base, files[-1], lora))
-            got = figure.evaluate_checkpoint(model, net, Space(real.features), self.scale.clips)
+            got = figure5.evaluate_checkpoint(model, net, Space(real.features), self.scale.clips)
             tflop = before + state.step * state.counters["tflop_per_step"]
             numbers = round(tflop, 4), got["frechet"], got["all_right"]
-            row = figure.Evaluation(arm, seed, state.step, *numbers, self.made_of())
-            figure.record(self.rows, row)
+            row = figure5.Evaluation(arm, seed, state.step, *numbers, self.made_of())
+            figure5.record(self.rows, row)
             print(row, flush=True)
 
     def early(self) -> None:

@@ -29,14 +29,15 @@ from ...lora_file import merge_lora_file
 from ...randomness import sample_generator
 from ...tensor_files import save_tensors
 from ..paths import DEMO
-from ..teacher import networks, stages
+from ..teacher import networks
 from ..teacher.export import restore_checkpoint, rewrite
 from ..teacher.loop import Recipe, train
-from ..world import clips as world
-from ..world import ink_style as ink
+from ..teacher.stages.image import IMAGE_SCHEDULE, noise_loss, training_captions
+from ..world import ink_style
+from ..world.clips import FRAMES, sample_clips
 
 RECIPE = Recipe(steps=600, batch=48, lr=3e-4, ema=0.99, warmup=30, seed=7)
-FRAMES = 4800  # styled frames, encoded once
+STYLED = 4800  # styled frames, encoded once
 
 
 @torch.inference_mode()
@@ -45,22 +46,22 @@ def styled_latents(vae: AutoencoderKL, frames: int, seed: int, batch: int = 48) 
     latents, labels = [], []
     for start in range(0, frames, batch):
         generator = sample_generator(seed, start)
-        clips = world.sample_clips(min(batch, frames - start), generator)
-        frame = int(torch.randint(world.FRAMES, (), generator=generator))
-        x = ink.draw(clips, [frame])[:, 0] * 2 - 1
+        clips = sample_clips(min(batch, frames - start), generator)
+        frame = int(torch.randint(FRAMES, (), generator=generator))
+        x = ink_style.draw(clips, [frame])[:, 0] * 2 - 1
         latents.append(networks.encode(vae, x) * networks.LATENT_SCALE)
-        labels.append(torch.stack([clips.body, clips.colour, clips.motion], dim=1))
+        labels.append(clips.labels)
     return torch.cat(latents), torch.cat(labels)
 
 
-def fine_tune(base: Path, out: Path, recipe: Recipe = RECIPE, frames: int = FRAMES) -> Path:
+def fine_tune(base: Path, out: Path, recipe: Recipe = RECIPE, frames: int = STYLED) -> Path:
     """Train the UNet of the checkpoint `base` on styled frames; the path of the personal checkpoint.
 
     Resumes from `out`. SD1.5's own schedule and min-SNR weights, as the image model was trained.
     """
     image, vae = restore_checkpoint(base)
     latents, labels = cached_latents(vae, out, frames, recipe.seed)
-    alpha_bar = stages.IMAGE_SCHEDULE.alpha_bar()
+    alpha_bar = IMAGE_SCHEDULE.alpha_bar()
     unet = image.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     unet.train().requires_grad_(True)
 
@@ -69,9 +70,9 @@ def fine_tune(base: Path, out: Path, recipe: Recipe = RECIPE, frames: int = FRAM
         noise = torch.randn(latents[pick].shape, generator=generator)
         t = torch.randint(1000, (recipe.batch,), generator=generator)
         with torch.no_grad():
-            context = networks.encode_text(image.text, stages.captions_of(labels[pick], generator))
+            context = networks.encode_text(image.text, training_captions(labels[pick], generator))
         x = add_noise(latents[pick], noise, alpha_bar[t]).contiguous(memory_format=torch.channels_last)
-        return stages.noise_loss(unet(x, t, context, return_dict=False)[0], noise, alpha_bar[t])
+        return noise_loss(unet(x, t, context, return_dict=False)[0], noise, alpha_bar[t])
 
     trained = train("personal", recipe, unet, loss_of, out)
     title = {"modelspec.title": "AnimateLCM small world, ink on paper"}

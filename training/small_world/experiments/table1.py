@@ -33,10 +33,9 @@ from ..measure.pipelines import Files, Sampler, Setting, build
 from ..measure.results import Result, about, frechet_claims, result, rounded, row, shown, teacher_claims
 from ..paths import DEMO, JUDGE, RESULTS
 from ..teacher.export import restore_checkpoint
-from ..teacher.gates import clips_through
-from ..world import clips as world
-from ..world import ink_style as ink
-from ..world import judge
+from ..teacher.networks import reconstruct_clips
+from ..world import ink_style, judge
+from ..world.clips import Clips, all_labels
 
 PAPER_GUIDANCE = 7.5
 SOLVERS: tuple[Sampler, ...] = ("ddim", "dpm++")
@@ -118,8 +117,8 @@ def through_vae(checkpoint: Path, clips: int, net: judge.BodyNet) -> Measured:
     _, vae = restore_checkpoint(checkpoint)
 
     @torch.inference_mode()
-    def draw(what: world.Clips) -> Tensor:
-        return clips_through(vae, world.draw(what))
+    def draw(what: Clips) -> Tensor:
+        return reconstruct_clips(vae, draw(what))
 
     return real_clips(clips, FLOOR_SEED, net, draw)
 
@@ -163,7 +162,7 @@ def floors(options: argparse.Namespace, space: Space, net: judge.BodyNet) -> dic
     makers = {
         "real_versus_real": lambda: real_clips(clips, FLOOR_SEED, net),
         "real_through_vae": lambda: through_vae(options.checkpoint, clips, net),
-        "styled_versus_real": lambda: real_clips(clips, FLOOR_SEED, net, ink.draw),
+        "styled_versus_real": lambda: real_clips(clips, FLOOR_SEED, net, ink_style.draw),
     }
     numbers = {}
     for name, make in makers.items():
@@ -179,7 +178,7 @@ def report(options: argparse.Namespace, net: judge.BodyNet) -> dict[str, Any]:
     results, searched, space = measure_all(options, net)
     return {
         **about(command(options)),
-        "captions": len(world.all_captions()),
+        "captions": len(all_labels()),
         "real_clips": plan_of(options).real,
         "floors": floors(options, space, net),
         "rows": [row(r) for r in results],

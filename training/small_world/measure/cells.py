@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ...tensor_files import save_tensors
 from ..world import judge
-from .metrics import Measured, asked_labels, captions_of, measure
+from ..world.clips import captions_of, labels_in_turn
+from .metrics import Measured, measure_clips
 from .pipelines import Arm, Setting, sample
 
 BATCH = 10
@@ -63,9 +64,9 @@ def fill(
         path = batch_path(folder, cell, start)
         if path.exists():
             continue
-        part = asked_labels(cell.clips)[start : start + BATCH]
+        part = labels_in_turn(cell.clips)[start : start + BATCH]
         clips = sample(arms[cell.arm], cell.setting, captions_of(part), cell.seed, start)
-        keep_batch(path, clips, measure(clips, part, net), start == 0)
+        keep_batch(path, clips, measure_clips(clips, part, net), start == 0)
         print(f"{done + 1}/{len(work)} {cell.key} {start + len(part)}/{cell.clips}", flush=True)
 
 

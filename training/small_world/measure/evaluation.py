@@ -12,40 +12,39 @@ from torch import Tensor
 from ...config import ConfigError
 from ...data.media import read_clip
 from ..paths import JUDGE
-from ..world import clips as world
 from ..world import judge
+from ..world.clips import SIZE, all_labels, captions_of, labels_in_turn
 from .cells import kept
-from .metrics import Measured, Space, asked_labels, captions_of, measure, real_clips
+from .metrics import Measured, Space, measure_clips, real_clips
 from .results import frechet_of, numbers
 
-SIZE = (world.SIZE, world.SIZE)
 REAL, REAL_SEED = 900, 51  # of the reference, as in table 1: ten clips a caption
 BATCH = 32
 
 
 def all_captions() -> list[str]:
     """The 90 captions, so mixed that a part of them is no worse a sample."""
-    return captions_of(asked_labels(len(world.all_captions())))
+    return captions_of(labels_in_turn(len(all_labels())))
 
 
 def labels_of(captions: Sequence[str]) -> Tensor:
     """(n, 3) body, colour, motion of full captions. Raises ConfigError for another caption."""
-    known = dict(zip(captions_of(torch.tensor(world.all_captions())), world.all_captions(), strict=True))
-    strange = [caption for caption in captions if caption not in known]
+    known = dict(zip(captions_of(torch.tensor(all_labels())), all_labels(), strict=True))
+    strange = [text for text in captions if text not in known]
     if strange:
         raise ConfigError(
             f"got the caption {strange[0]!r}; expected one of the small world's, such as "
             f"{next(iter(known))!r}: the judge must know what was asked for. Leave --prompts out for all 90."
         )
-    return torch.tensor([known[caption] for caption in captions])
+    return torch.tensor([known[text] for text in captions])
 
 
 def judged(clips: Sequence[Path], captions: Sequence[str], frames: int, space: Space) -> dict[str, Any]:
     """Shares of colour, shape, motion and all three right, caption agreement, Frechet distance; intervals."""
     net, labels, parts = judge.load(JUDGE), labels_of(captions), []
     for start in range(0, len(clips), BATCH):
-        pixels = [read_clip(path, frames, 1, SIZE, 0.0) for path in clips[start : start + BATCH]]
-        parts.append(measure(torch.stack(pixels).float() / 255, labels[start : start + BATCH], net))
+        pixels = [read_clip(path, frames, 1, (SIZE, SIZE), 0.0) for path in clips[start : start + BATCH]]
+        parts.append(measure_clips(torch.stack(pixels).float() / 255, labels[start : start + BATCH], net))
     measured = Measured.joined(parts)
     return numbers(measured, *frechet_of(measured, space))
 

@@ -21,8 +21,8 @@ from ...pipeline import merge_lora_of
 from ...randomness import sample_generator
 from ...samplers import Eps, lcm, unet_eps
 from ..teacher import networks
-from ..world import clips as world
 from ..world import judge
+from ..world.clips import FRAMES, SIZE, Clips, draw, labels_in_turn, sample_clips, without_colour
 
 SEED = 40_000
 BATCH = 20
@@ -36,14 +36,14 @@ class Beginnings:
     named: whether captions name the colour, or leave it to the picture alone.
     """
 
-    clips: world.Clips
+    clips: Clips
     pictures: Tensor
     labels: Tensor
     named: bool = False
 
     def captions(self) -> list[str]:
         texts = self.clips.captions()
-        return texts if self.named else [world.without_colour(text) for text in texts]
+        return texts if self.named else [without_colour(text) for text in texts]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,10 +51,9 @@ class Beginnings:
 
 def beginnings(n: int, seed: int = SEED) -> Beginnings:
     """The 90 captions in turn."""
-    combinations = world.all_captions()
-    labels = torch.tensor([combinations[i * 37 % len(combinations)] for i in range(n)])
-    clips = world.sample_clips(n, sample_generator(seed, 0), labels, between=True)
-    return Beginnings(clips, world.draw(clips, [0])[:, 0], labels)
+    labels = labels_in_turn(n)
+    clips = sample_clips(n, sample_generator(seed, 0), labels, between=True)
+    return Beginnings(clips, draw(clips, [0])[:, 0], labels)
 
 
 @dataclass
@@ -74,7 +73,7 @@ class ImageModel:
         for start in range(0, len(given), BATCH):
             pictures = given.pictures[start : start + BATCH] * 2 - 1
             captions = given.captions()[start : start + BATCH]
-            shape = (len(captions), world.FRAMES, 4, world.SIZE // 8, world.SIZE // 8)
+            shape = (len(captions), FRAMES, 4, SIZE // 8, SIZE // 8)
             noise = torch.randn(shape, generator=sample_generator(seed, start))
             eps = self.eps if self.encoder is None else self.conditioned(pictures, motion_scale)
             fresh = sample_generator(seed + 1, start)
@@ -86,8 +85,8 @@ class ImageModel:
         """The noise prediction for clips that begin as pictures (n, 3, 64, 64) in -1..1."""
         assert self.encoder is not None
         latents = self.base.encode_pixels(pictures)
-        given = conditioning(self.reading, latents, pictures, world.FRAMES)
-        features = self.encoder(given, list(range(world.FRAMES)) * len(pictures), motion_scale)
+        given = conditioning(self.reading, latents, pictures, FRAMES)
+        features = self.encoder(given, list(range(FRAMES)) * len(pictures), motion_scale)
 
         def eps(x: Tensor, t: int, context: Tensor) -> Tensor:
             with with_image_features(self.base.unet, features):

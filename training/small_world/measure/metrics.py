@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ...eval.metrics import standardised
 from ...randomness import sample_generator
-from ..world import clips as world
 from ..world import judge
+from ..world.clips import COLOURS, Clips, draw, labels_in_turn, sample_clips
 
 NAMES = ("colour", "shape", "motion", "all")
 HUE_WIDTH = 0.12  # radians, 7 degrees; the nearest two hues of the palette are 24 degrees apart
@@ -23,7 +23,7 @@ FEATURES = 64 + 3 + 4 + 8
 # What counts as one deviation at least: real water is so even, and real creatures swim so straight, that a
 # fault nobody sees would outweigh all others. Gradients in brightness a pixel, then pixels, then features.
 LEAST = torch.tensor([0.0] * 69 + [0.03, 0.01] + [0.0] * 4 + [1.0, 1.0, 0.5, 0.5])
-Draw = Callable[[world.Clips], Tensor]
+Draw = Callable[[Clips], Tensor]
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Measured:
 
 
 @torch.inference_mode()
-def measure(clips: Tensor, labels: Tensor, net: judge.BodyNet) -> Measured:
+def measure_clips(clips: Tensor, labels: Tensor, net: judge.BodyNet) -> Measured:
     """clips: (n, f, 3, 64, 64) in 0..1; labels: (n, 3) body, colour, motion that were asked for."""
     reading = judge.read(clips, net)
     right = reading.right(labels)
@@ -63,7 +63,7 @@ def colour_probabilities(clips: Tensor) -> Tensor:
     """
     mask, chroma = judge.colourfulness(clips)
     rgb = judge.mean_rgb(clips, mask * chroma)
-    palette = judge.hue(torch.tensor(list(world.COLOURS.values())))
+    palette = judge.hue(torch.tensor(list(COLOURS.values())))
     apart = torch.angle(torch.exp(1j * (judge.hue(rgb)[..., None] - palette)))
     there = mask.sum((2, 3)) >= judge.SMALLEST
     return (-0.5 * (apart / HUE_WIDTH).square()).softmax(-1) * there[..., None]
@@ -123,25 +123,13 @@ def surface(clips: Tensor) -> Tensor:
     return torch.stack([grey.mean((1, 2, 3)), grey.std((2, 3)).mean(1), on, off], dim=1)
 
 
-def asked_labels(n: int) -> Tensor:
-    """(n, 3): the 90 captions in turn, so mixed that a part of them is no worse a sample."""
-    combinations = world.all_captions()
-    return torch.tensor([combinations[i * 37 % len(combinations)] for i in range(n)])
-
-
-def captions_of(labels: Tensor) -> list[str]:
-    """Full captions of labels (n, 3)."""
-    names = list(world.COLOURS)
-    return [world.caption(world.BODIES[b], names[c], world.MOTIONS[m]) for b, c, m in labels.tolist()]
-
-
-def real_clips(n: int, seed: int, net: judge.BodyNet, draw: Draw = world.draw, batch: int = 30) -> Measured:
-    """n real clips of the captions in turn, drawn by `draw` and measured."""
-    labels, parts = asked_labels(n), []
+def real_clips(n: int, seed: int, net: judge.BodyNet, drawing: Draw = draw, batch: int = 30) -> Measured:
+    """n real clips of the captions in turn, drawn by `drawing` and measured."""
+    labels, parts = labels_in_turn(n), []
     for start in range(0, n, batch):
         part = labels[start : start + batch]
-        clips = world.sample_clips(len(part), sample_generator(seed, start), part)
-        parts.append(measure(draw(clips), part, net))
+        clips = sample_clips(len(part), sample_generator(seed, start), part)
+        parts.append(measure_clips(drawing(clips), part, net))
     return Measured.joined(parts)
 
 

@@ -14,7 +14,7 @@ from animatelcm_core.schedule import Schedule
 from ...config import BaseConfig
 from ...pipeline import Arm, Sampler, Setting, denoise, load
 from ...randomness import sample_generator
-from ..world import clips as world
+from ..world.clips import FRAMES, SIZE
 
 __all__ = ["Arm", "Files", "Sampler", "Setting", "build", "sample"]
 
@@ -46,6 +46,6 @@ def sample(arm: Arm, setting: Setting, captions: list[str], seed: int, start: in
 
     Noise depends on (seed, start) alone: every arm and setting gets the same, clip by clip.
     """
-    shape = (len(captions), world.FRAMES, 4, world.SIZE // 8, world.SIZE // 8)
+    shape = (len(captions), FRAMES, 4, SIZE // 8, SIZE // 8)
     noise = torch.randn(shape, generator=sample_generator(seed, start))
     return arm.decode(denoise(arm, setting, captions, noise, sample_generator(seed + 1, start)))

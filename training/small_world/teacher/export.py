@@ -20,7 +20,11 @@ from ... import single_file
 from ...sd15 import TOKENS
 from ...tensor_files import save_tensors
 from ..paths import JUDGE
-from . import networks, stages
+from . import networks
+from .loop import load_ema
+from .stages.image import ImageModel, load_image
+from .stages.judge import load_judge
+from .stages.vae import load_vae
 
 SIZES = {
     "unet": {
@@ -71,10 +75,10 @@ SIZES = {
 
 def checkpoint_tensors(out: Path) -> dict[str, Tensor]:
     """The image model and the VAE under their single-file names, fp16."""
-    image = stages.load_image(out)
+    image = load_image(out)
     tensors = {
         **single_file.unet_tensors(image.unet.state_dict()),
-        **single_file.vae_tensors(stages.load_vae(out).state_dict()),
+        **single_file.vae_tensors(load_vae(out).state_dict()),
         **single_file.text_tensors(image.text.state_dict()),
     }
     return {key: value.to(torch.float16).contiguous() for key, value in tensors.items()}
@@ -84,15 +88,15 @@ def checkpoint_tensors(out: Path) -> dict[str, Tensor]:
 class SmallModel:
     """Everything a clip needs, as exported: fp16 weights in float32."""
 
-    image: stages.ImageModel
+    image: ImageModel
     vae: AutoencoderKL
     motion: MotionModel
 
 
-def restore_checkpoint(path: Path) -> tuple[stages.ImageModel, AutoencoderKL]:
+def restore_checkpoint(path: Path) -> tuple[ImageModel, AutoencoderKL]:
     """Image model and VAE of a single-file checkpoint of the small world, in float32."""
     file = {key: value.float() for key, value in load_file(path).items()}
-    image, vae = stages.ImageModel(), networks.vae()
+    image, vae = ImageModel(), networks.vae()
     single_file.load_part(single_file.unet_tensors, image.unet, file)
     single_file.load_part(single_file.text_tensors, image.text, file)
     single_file.load_part(single_file.vae_tensors, vae, file)
@@ -122,13 +126,12 @@ def restore(folder: Path) -> SmallModel:
 
 
 def export(out: Path, to: Path) -> None:
-    """Write `to/shapes_sd.safetensors`, `to/shapes_motion.safetensors`, and the judge beside this file."""
+    """Write `to/shapes_sd.safetensors`, `to/shapes_motion.safetensors`, and the judge in world/."""
     to.mkdir(parents=True, exist_ok=True)
     metadata = {"animatelcm.shapes": json.dumps(SIZES), "modelspec.title": "AnimateLCM small world"}
     save_tensors(to / "shapes_sd.safetensors", checkpoint_tensors(out), metadata)
-    motion = stages.load_ema(out / "motion.pt")
+    motion = load_ema(out / "motion.pt")
     about = {"animatelcm.heads": "4", "animatelcm.schedule": "animatediff"}
     save_motion(to / "shapes_motion.safetensors", motion, about, torch.float16)
-    net = stages.load_judge(out).state_dict()
-    judge_file = JUDGE
-    save_tensors(judge_file, {key: value.to(torch.float16).contiguous() for key, value in net.items()})
+    net = load_judge(out).state_dict()
+    save_tensors(JUDGE, {key: value.to(torch.float16).contiguous() for key, value in net.items()})

@@ -17,15 +17,16 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from animatelcm_core.atomic import write_text
-from animatelcm_core.motion_module import MotionModel
-from animatelcm_core.schedule import SCHEDULES
 
 from ...randomness import sample_generator
 from ...samplers import ddim, unet_eps
-from ..world import clips as world
-from ..world import domains as kinds
-from ..world import judge
-from . import networks, stages
+from ..world import domains, judge
+from ..world.clips import FRAMES, all_labels, captions_of, draw, sample_clips
+from . import networks
+from .stages.image import IMAGE_SCHEDULE, load_image
+from .stages.judge import load_judge
+from .stages.motion import MOTION_SCHEDULE, load_motion
+from .stages.vae import load_vae
 
 FLOORS = {
     "judge": {"all": 0.98},
@@ -61,34 +62,29 @@ def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     return (torch.cat(parts).unflatten(0, latents.shape[:2]) / 2 + 0.5).clamp(0, 1)
 
 
+def held_out(n: int, seed: int = 10_000) -> tuple[Tensor, Tensor]:
+    """Clips that no training step draws, and their labels (n, 3)."""
+    clips = sample_clips(n, sample_generator(seed, 0))
+    return draw(clips), clips.labels
+
+
 def gate_judge(out: Path, clips: int = 300) -> None:
-    pictures, labels = judge.held_out(clips)
-    record(out, "judge", shares(judge.read(pictures, stages.load_judge(out)).right(labels)))
+    pictures, labels = held_out(clips)
+    record(out, "judge", shares(judge.read(pictures, load_judge(out)).right(labels)))
 
 
 @torch.inference_mode()
 def gate_vae(out: Path, clips: int = 100) -> None:
-    vae = stages.load_vae(out)
-    pictures, labels = judge.held_out(clips)
-    again = clips_through(vae, pictures)
-    right = shares(judge.read(again, stages.load_judge(out)).right(labels))
+    vae = load_vae(out)
+    pictures, labels = held_out(clips)
+    again = networks.reconstruct_clips(vae, pictures)
+    right = shares(judge.read(again, load_judge(out)).right(labels))
     others = {
-        f"{kind}_db": decibel(again_through(vae, x), x)
-        for kind in ("worn", "inked")
-        for x in [kinds.pictures(kind, clips, sample_generator(10_001, 0)) / 2 + 0.5]
+        f"{key}_db": decibel(networks.reconstruct(vae, x), x)
+        for key, domain in (("worn", "degraded"), ("inked", "ink"))
+        for x in [domains.pictures(domain, clips, sample_generator(10_001, 0)) / 2 + 0.5]
     }
     record(out, "vae", {"psnr_db": decibel(again, pictures), **right, **others})
-
-
-@torch.inference_mode()
-def clips_through(vae: AutoencoderKL, clips: Tensor) -> Tensor:
-    """Clips (n, f, 3, 64, 64) in 0..1, encoded and decoded."""
-    return torch.cat([again_through(vae, x) for x in clips.flatten(0, 1).split(64)]).view_as(clips)
-
-
-def again_through(vae: AutoencoderKL, x: Tensor) -> Tensor:
-    """Pictures (n, 3, 64, 64) in 0..1, encoded and decoded."""
-    return (networks.decode(vae, networks.encode(vae, x * 2 - 1)) / 2 + 0.5).clamp(0, 1)
 
 
 def decibel(got: Tensor, wanted: Tensor) -> float:
@@ -98,22 +94,18 @@ def decibel(got: Tensor, wanted: Tensor) -> float:
 
 def draw_samples(out: Path, clips: int, guidance: float, seed: int, motion: bool) -> tuple[Tensor, Tensor]:
     """Clips (n, f, 3, 64, 64) and their labels (n, 3); without `motion` single pictures (f = 1)."""
-    image, vae = stages.load_image(out), stages.load_vae(out)
-    blocks = None
-    schedule = stages.IMAGE_SCHEDULE
+    image, vae = load_image(out), load_vae(out)
+    blocks, schedule = None, IMAGE_SCHEDULE
     if motion:
-        model = MotionModel(networks.MOTION)
-        model.load_state_dict(stages.load_ema(out / "motion.pt"))
-        blocks, schedule = model.eval().blocks(), SCHEDULES["animatediff"]
-    combinations = world.all_captions()
+        blocks, schedule = load_motion(out).blocks(), MOTION_SCHEDULE
+    combinations = all_labels()
     labels = torch.tensor([combinations[i % len(combinations)] for i in range(clips)])
-    frames = world.FRAMES if motion else 1
+    frames = FRAMES if motion else 1
     empty = networks.encode_text(image.text, [""])
     pictures = []
     for start in range(0, clips, 10):
         part = labels[start : start + 10]
-        texts = stages.captions_of(part, sample_generator(0, 0), empty=0.0, brief=0.0)
-        context = networks.encode_text(image.text, texts)
+        context = networks.encode_text(image.text, captions_of(part))
         noise = torch.randn(len(part), frames, 4, 8, 8, generator=sample_generator(seed, start))
         latents = ddim(unet_eps(image.unet, blocks), noise, context, empty, schedule, 25, guidance)
         pictures.append(decode(vae, latents))
@@ -124,7 +116,7 @@ def gate_samples(out: Path, gate: str, clips: int, guidance: float, seed: int = 
     """Gate `image` or `motion`. Returns the pictures for looking at."""
     began = time.monotonic()
     pictures, labels = draw_samples(out, clips, guidance, seed, motion=gate == "motion")
-    right = shares(judge.read(pictures, stages.load_judge(out)).right(labels))
+    right = shares(judge.read(pictures, load_judge(out)).right(labels))
     if gate == "image":
         right = {key: right[key] for key in ("colour", "shape")}
     record(

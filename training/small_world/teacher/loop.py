@@ -48,6 +48,11 @@ def optimizer_of(params: Mapping[str, nn.Parameter], recipe: Recipe) -> torch.op
     return torch.optim.AdamW(params.values(), lr=recipe.lr, betas=(0.9, 0.99), weight_decay=1e-4)
 
 
+def load_ema(path: Path) -> dict[str, Tensor]:
+    """The moving average of a file of `train`."""
+    return torch.load(path, weights_only=True)["ema"]
+
+
 def save_state(
     path: Path,
     step: int,
@@ -55,7 +60,7 @@ def save_state(
     ema: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
 ) -> None:
-    """What `train` goes on from."""
+    """What `train` resumes from."""
     current = {n: p.detach() for n, p in params.items()}
     save_atomic(
         {"step": step, "params": current, "ema": dict(ema), "optimizer": optimizer.state_dict()}, path

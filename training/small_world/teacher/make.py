@@ -18,23 +18,23 @@ import torch
 
 from ..paths import DEMO
 from ..world.datasets import make_caches, make_clean
-from . import gates, stages
+from . import gates
 from .export import export
 from .restart import restart
+from .stages import decoder, image, judge, latents, motion, vae
 
 GUIDANCE = 3.0
-RESTART, DATA = "restart", "data"  # beside the stages: where they begin, and what comes after them
 Stage = Callable[..., None]
 STAGES: dict[str, Stage] = {
-    "judge": stages.train_judge,
-    "vae": stages.train_vae,
-    "latents": stages.make_latents,
-    "decoder": stages.train_decoder,
-    "image": stages.train_image,
-    "motion": stages.train_motion,
+    "judge": judge.train_judge,
+    "vae": vae.train_vae,
+    "latents": latents.make_latents,
+    "decoder": decoder.train_decoder,
+    "image": image.train_image,
+    "motion": motion.train_motion,
     "export": lambda out, _: export(out, DEMO),
 }
-RECIPES = {"decoder": stages.DECODER, "image": stages.IMAGE, "motion": stages.MOTION}
+RECIPES = {name: stage.RECIPE for name, stage in (("decoder", decoder), ("image", image), ("motion", motion))}
 GATES: dict[str, Callable[[Path], object]] = {
     "judge": gates.gate_judge,
     "decoder": gates.gate_vae,
@@ -59,10 +59,10 @@ def main(options: argparse.Namespace) -> None:
     if options.steps and stage not in RECIPES:
         options.refuse(f"--steps: got stage {stage}; expected one of {', '.join(RECIPES)}")
     torch.set_num_threads(options.threads)
-    if stage == RESTART:
+    if stage == "restart":
         restart(options.out, DEMO)
         return
-    if stage == DATA:
+    if stage == "data":
         make_caches(DEMO / "shapes_sd.safetensors", options.out)
         make_clean(DEMO / "shapes_sd.safetensors", options.out)
         return

@@ -6,8 +6,6 @@ text model on the standard vocabulary. Group norm has 32 groups everywhere, as C
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,11 +20,10 @@ from ...sd15 import BOS, EOS, TOKENS
 from ...sd15 import LATENT_SCALE as LATENT_SCALE  # the VAE is folded so that it gives unit variance here too
 from ...sd15 import decode as decode
 from ...sd15 import encode as encode
+from ..world.words import WORDS, tokenize
 
 MOTION = MotionConfig(channels=(64, 128), heads=4)
 TEXT = 32  # width of the text model: nine tenths of it are the vocabulary's 49408 rows
-WORDS_FILE = Path(__file__).parents[1] / "world" / "words.json"
-WORDS: dict[str, int] = json.loads(WORDS_FILE.read_text(encoding="ascii"))
 
 
 def vae() -> AutoencoderKL:
@@ -84,22 +81,17 @@ def text_model() -> CLIPTextModel:
     return model
 
 
-def tokenize(captions: list[str]) -> Tensor:
-    """(b, 77) int64. The world's words are single tokens of CLIP's vocabulary: words.json.
-
-    Raises KeyError for a word outside the world.
-    """
-    rows = []
-    for text in captions:
-        ids = [BOS, *(WORDS[word] for word in text.split()), EOS]
-        rows.append(ids + [EOS] * (TOKENS - len(ids)))
-    return torch.tensor(rows)
-
-
 def encode_text(model: CLIPTextModel, captions: list[str]) -> Tensor:
     """Context of the UNet, (b, 77, 32)."""
     return model(input_ids=tokenize(captions)).last_hidden_state
 
 
-def parameters(*models: nn.Module) -> int:
-    return sum(p.numel() for model in models for p in model.parameters())
+def reconstruct(model: AutoencoderKL, pictures: Tensor) -> Tensor:
+    """Pictures (n, 3, 64, 64) in 0..1, encoded and decoded."""
+    return (decode(model, encode(model, pictures * 2 - 1)) / 2 + 0.5).clamp(0, 1)
+
+
+@torch.inference_mode()
+def reconstruct_clips(model: AutoencoderKL, clips: Tensor) -> Tensor:
+    """Clips (n, f, 3, 64, 64) in 0..1, encoded and decoded."""
+    return torch.cat([reconstruct(model, x) for x in clips.flatten(0, 1).split(64)]).view_as(clips)

@@ -7,10 +7,10 @@ from pathlib import Path
 from torch import nn
 
 from ..paths import JUDGE
-from ..world import judge
-from . import stages
+from ..world.judge import load
 from .export import restore
 from .loop import Recipe, optimizer_of, save_state, trainable
+from .stages import image, judge, motion, vae
 
 
 def restart(out: Path, demo: Path) -> None:
@@ -21,14 +21,14 @@ def restart(out: Path, demo: Path) -> None:
     """
     out.mkdir(parents=True, exist_ok=True)
     model = restore(demo)
-    net = judge.load(JUDGE)
-    start(out / "judge.pt", net, judge.RECIPE, judge.RECIPE.steps)
-    start(out / "vae_first.pt", model.vae, stages.VAE, stages.VAE.steps)
-    start(out / "image.pt", model.image, stages.IMAGE, 0)
-    start(out / "motion.pt", model.motion, stages.MOTION, 0)
+    net, recipe = load(JUDGE), judge.RECIPE
+    write_state(out / "judge.pt", net, recipe, recipe.steps)
+    write_state(out / "vae_first.pt", model.vae, vae.RECIPE, vae.RECIPE.steps)
+    write_state(out / "image.pt", model.image, image.RECIPE, 0)
+    write_state(out / "motion.pt", model.motion, motion.RECIPE, 0)
 
 
-def start(path: Path, model: nn.Module, recipe: Recipe, step: int) -> None:
+def write_state(path: Path, model: nn.Module, recipe: Recipe, step: int) -> None:
     """A state of `loop.train` with `step` steps done. Refuses to overwrite: FileExistsError."""
     if path.exists():
         raise FileExistsError(f"got {path}; expected a folder without it. Name an empty folder with --out.")

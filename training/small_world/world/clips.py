@@ -19,7 +19,6 @@ from torch import Tensor
 
 SIZE = 64
 FRAMES = 16
-FPS = 8
 BODIES = ("fish", "crab", "star")
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.90, 0.18, 0.16),
@@ -53,18 +52,25 @@ class Clips:
     def __len__(self) -> int:
         return len(self.body)
 
+    @property
+    def labels(self) -> Tensor:
+        """(n, 3) body, colour, motion."""
+        return torch.stack([self.body, self.colour, self.motion], dim=1)
+
     def captions(self) -> list[str]:
         """Full captions, e.g. `a red fish swimming left`, `a blue crab sleeping`."""
-        names = list(COLOURS)
-        return [
-            caption(BODIES[b], names[c], MOTIONS[m])
-            for b, c, m in zip(self.body.tolist(), self.colour.tolist(), self.motion.tolist(), strict=True)
-        ]
+        return captions_of(self.labels)
 
 
 def caption(body: str, colour: str, motion: str) -> str:
     doing = "sleeping" if motion == "still" else f"swimming {motion}"
     return f"a {colour} {body} {doing}"
+
+
+def captions_of(labels: Tensor) -> list[str]:
+    """Full captions of labels (n, 3)."""
+    names = list(COLOURS)
+    return [caption(BODIES[b], names[c], MOTIONS[m]) for b, c, m in labels.tolist()]
 
 
 def without_colour(text: str) -> str:
@@ -73,9 +79,16 @@ def without_colour(text: str) -> str:
     return f"{article} {rest}"
 
 
-def all_captions() -> list[tuple[int, int, int]]:
-    """The 90 combinations as (body, colour, motion) indices."""
+def all_labels() -> list[tuple[int, int, int]]:
+    """The 90 combinations of body, colour and motion, as indices."""
     return [(b, c, m) for b in range(len(BODIES)) for c in range(len(COLOURS)) for m in range(len(MOTIONS))]
+
+
+def labels_in_turn(n: int) -> Tensor:
+    """(n, 3): the 90 combinations in turn, so mixed that a part of them is no worse a sample."""
+    combinations = all_labels()
+    # 37 and 90 have no common divisor: every combination comes once before one comes again.
+    return torch.tensor([combinations[i * 37 % len(combinations)] for i in range(n)])
 
 
 def _uniform(n: int, low: float | Tensor, high: float | Tensor, generator: torch.Generator) -> Tensor:
@@ -85,9 +98,11 @@ def _uniform(n: int, low: float | Tensor, high: float | Tensor, generator: torch
 def _backgrounds(moving: Tensor, generator: torch.Generator) -> Tensor:
     """(n, 2, 3): pale or deep water, little saturation so that the creature stands out, darker behind it."""
     n = len(moving)
+    # Colour of the water: a hue as RGB in 0..1, of which little is mixed in.
     hue = torch.rand(n, generator=generator)
     tint = torch.stack([(torch.cos(2 * torch.pi * (hue + k / 3)) + 1) / 2 for k in range(3)], dim=1)
     saturation = _uniform(n, 0.04, 0.20, generator)[:, None]
+    # Its brightness ahead of the creature, and the share of it that is left behind one that moves.
     deep = torch.rand(n, generator=generator) < 0.4
     value = torch.where(deep, _uniform(n, 0.20, 0.40, generator), _uniform(n, 0.75, 0.97, generator))
     fall = torch.where(moving, _uniform(n, 0.50, 0.70, generator), 1.0)[:, None]
@@ -106,41 +121,46 @@ def sample_clips(
 
     between: colours anywhere between those of the palette, named by the nearest.
     """
+    # What is shown.
     if labels is None:
         counts = (len(BODIES), len(COLOURS), len(MOTIONS))
         labels = torch.stack([torch.randint(c, (n,), generator=generator) for c in counts], dim=1)
     body, colour, motion = labels.unbind(1)
+
+    # How large it is, how far it swims and which way it looks; sleepers stay, and face either side.
     size = _uniform(n, 10.0, 13.0, generator)
     moving = motion != 0
     travel = torch.where(moving, _uniform(n, 15.0, 24.0, generator), 0.0)
     heading = HEADINGS[motion].clone()
     flip = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
-    heading[~moving] *= flip[~moving, None]  # sleepers face either side
-    margin = 1.28 * size
-    axis_start = _uniform(
-        n, margin, SIZE - margin - travel, generator
-    )  # along the heading, from its own side
-    across = _uniform(n, margin, SIZE - margin, generator)
-    along = axis_start[:, None] + travel[:, None] * torch.linspace(0, 1, frames)
+    heading[~moving] *= flip[~moving, None]
+
+    # Its path: `along` the heading, from a start that leaves room for the whole way, and `across` it.
+    margin = 1.28 * size  # the farthest that any part reaches from the centre, so nothing leaves the picture
+    start = _uniform(n, margin, SIZE - margin - travel, generator)
+    across = _uniform(n, margin, SIZE - margin, generator)[:, None].expand(-1, frames)
+    along = start[:, None] + travel[:, None] * torch.linspace(0, 1, frames)
+
+    # To x and y: `along` counts from the side behind the creature, which is the far one for left and up.
     positive = (heading.sum(1) > 0)[:, None]
     along = torch.where(positive, along, SIZE - along)
     horizontal = (heading[:, 0] != 0)[:, None]
-    across = across[:, None].expand(-1, frames)
-    centre = torch.stack(
-        [torch.where(horizontal, along, across), torch.where(horizontal, across, along)], dim=-1
-    )
+    x, y = torch.where(horizontal, along, across), torch.where(horizontal, across, along)
+    centre = torch.stack([x, y], dim=-1)
+
+    # Its colour: of the palette, or up to half-way to a neighbour in it.
     palette = torch.tensor(list(COLOURS.values()))
     rgb = palette[colour]
     if between:
         side = 2 * torch.randint(2, (n,), generator=generator) - 1
-        rgb = torch.lerp(
-            rgb, palette[(colour + side) % len(palette)], _uniform(n, 0, 0.5, generator)[:, None]
-        )
+        neighbour = palette[(colour + side) % len(palette)]
+        rgb = torch.lerp(rgb, neighbour, _uniform(n, 0, 0.5, generator)[:, None])
     return Clips(body, colour, motion, centre, size, heading, _backgrounds(moving, generator), rgb)
 
 
 def _ellipse(u: Tensor, v: Tensor, a: float, b: float) -> Tensor:
     """Approximate distance to an ellipse with half axes a, b: exact on its outline, first order around it."""
+    # The implicit function k - 1 over the length of its gradient (g / k).
     k = ((u / a) ** 2 + (v / b) ** 2).sqrt()
     g = ((u / a**2) ** 2 + (v / b**2) ** 2).sqrt()
     return k * (k - 1) / g.clamp_min(1e-6)
@@ -167,10 +187,11 @@ def _crab(u: Tensor, v: Tensor) -> Tensor:
 def _star(u: Tensor, v: Tensor) -> Tensor:
     radius = (u**2 + v**2).sqrt()
     angle = torch.atan2(v, u)
+    # Fold the plane onto the upper half of one arm, that along the heading: five arms, each symmetric.
     sector = 2 * torch.pi / 5
-    a = (angle + sector / 2).remainder(sector) - sector / 2  # one point along the heading
+    a = (angle + sector / 2).remainder(sector) - sector / 2
     x, y = radius * torch.cos(a), radius * torch.sin(a).abs()
-    # The edge from the tip (1.18, 0) to the notch between two arms.
+    # Distance to the one edge left: from the tip (1.18, 0) to the notch between two arms. Rounded by 0.06.
     notch = torch.tensor(
         [0.50 * torch.cos(torch.tensor(sector / 2)), 0.50 * torch.sin(torch.tensor(sector / 2))]
     )
@@ -225,10 +246,12 @@ def distances(clips: Clips, frames: list[int] | None = None) -> Distances:
     grid = torch.arange(SIZE) + 0.5
     dx = grid[None, None, None, :] - centre[..., 0, None, None]
     dy = grid[None, None, :, None] - centre[..., 1, None, None]
+    # Turn and scale the picture's axes into the creature's: u along its heading, v across.
     size = clips.size[:, None, None, None]
     hx, hy = (clips.heading[:, k, None, None, None] for k in (0, 1))
     u = (dx * hx + dy * hy) / size
     v = (dy * hx - dx * hy) / size
+    # Each body has its own formula.
     shape = torch.empty_like(u)
     white, pupil, lid = torch.empty_like(u), torch.empty_like(u), torch.empty_like(u)
     for index, distance in enumerate((_fish, _crab, _star)):
@@ -250,9 +273,11 @@ def draw(clips: Clips, frames: list[int] | None = None) -> Tensor:
     """Pictures of the clips, (n, f, 3, 64, 64) float32 in 0..1; `frames` picks some of each clip."""
     at = distances(clips, frames)
     n, f = at.shape.shape[:2]
+    # Water, lighter towards where the creature looks.
     behind, ahead = (clips.background[:, k, :, None, None] for k in (0, 1))
     water = behind + (ahead - behind) * towards_light(clips)
     picture = water[:, None].expand(n, f, 3, SIZE, SIZE).clone()
+    # The creature, from the outline in.
     rgb = clips.rgb[:, None, :, None, None]
     at.paint(picture, at.shape - 1.6 / at.size, rgb * 0.45)  # a darker outline of about a pixel and a half
     light = (0.92 - 0.16 * at.y.clamp(-1, 1))[:, :, None]  # lit from above

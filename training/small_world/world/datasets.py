@@ -1,4 +1,4 @@
-"""The small world as data sets for the trainer: clean pictures, worn videos (see worn.py).
+"""The small world as data sets for the trainer: clean pictures, degraded and clean videos.
 
 Nothing is stored but what `encode` makes of them; sample i is the same in every run.
 """
@@ -14,8 +14,8 @@ from ...base import load_base
 from ...config import BaseConfig
 from ...data import Dataset, Sample, encode
 from ...randomness import sample_generator
-from . import clips as world
-from . import degraded as worn
+from . import degraded
+from .clips import FRAMES, draw, sample_clips, without_colour
 
 IMAGES, VIDEOS = 6000, 2000
 UNNAMED = 0.5
@@ -33,12 +33,12 @@ class Pictures(Dataset):
 
     def load(self, index: int, generator: torch.Generator) -> Sample:
         own = sample_generator(SEEDS["images"], index)
-        clip = world.sample_clips(1, own)
-        frame = int(torch.randint(world.FRAMES, (), generator=own))
-        return Sample(index, clip.captions()[0], pixels=as_bytes(world.draw(clip, [frame])[0]))
+        clip = sample_clips(1, own)
+        frame = int(torch.randint(FRAMES, (), generator=own))
+        return Sample(index, clip.captions()[0], pixels=as_bytes(draw(clip, [frame])[0]))
 
 
-class WornVideos(Dataset):
+class DegradedVideos(Dataset):
     """Clips with watermark, blur and half of the captions brief: what videos are in the paper."""
 
     def __init__(self, samples: int = VIDEOS):
@@ -48,7 +48,7 @@ class WornVideos(Dataset):
         return self.samples
 
     def load(self, index: int, generator: torch.Generator) -> Sample:
-        clips = worn.sample(1, sample_generator(SEEDS["videos"], index))
+        clips = degraded.sample(1, sample_generator(SEEDS["videos"], index))
         return Sample(index, clips.captions[0], pixels=as_bytes(clips.pixels[0]))
 
 
@@ -68,11 +68,11 @@ class CleanVideos(Dataset):
     def load(self, index: int, generator: torch.Generator) -> Sample:
         seed = SEEDS["mixed" if self.mixed else "clips"]
         own = sample_generator(seed, index)
-        clip = world.sample_clips(1, own, between=self.mixed)
+        clip = sample_clips(1, own, between=self.mixed)
         text = clip.captions()[0]
         if self.mixed and torch.rand((), generator=own) < UNNAMED:
-            text = world.without_colour(text)
-        return Sample(index, text, pixels=as_bytes(world.draw(clip)[0]))
+            text = without_colour(text)
+        return Sample(index, text, pixels=as_bytes(draw(clip)[0]))
 
 
 def as_bytes(pixels: Tensor) -> Tensor:
@@ -81,14 +81,14 @@ def as_bytes(pixels: Tensor) -> Tensor:
 
 
 def make_clean(checkpoint: Path, out: Path, videos: int = VIDEOS) -> None:
-    """Encode the clips of stage three into `out/mixed` and `out/clips`. Goes on where it was cut."""
+    """Encode the clips of stage three into `out/mixed` and `out/clips`. Resumes."""
     base = load_base(BaseConfig(variant="shapes", checkpoint=checkpoint))
     for name in ("mixed", "clips"):
         encode(CleanVideos(videos, name == "mixed"), base, out / name, batch=4, shard_size=256)
 
 
 def make_caches(checkpoint: Path, out: Path, images: int = IMAGES, videos: int = VIDEOS) -> None:
-    """Encode pictures and worn videos into `out/images` and `out/videos`. Goes on where it was cut."""
+    """Encode pictures and degraded videos into `out/images` and `out/videos`. Resumes."""
     base = load_base(BaseConfig(variant="shapes", checkpoint=checkpoint))
     encode(Pictures(images), base, out / "images", batch=64, shard_size=2048)
-    encode(WornVideos(videos), base, out / "videos", batch=4, shard_size=256)
+    encode(DegradedVideos(videos), base, out / "videos", batch=4, shard_size=256)

@@ -1,7 +1,7 @@
-"""Videos as they are found: a watermark in the corner, blurred by half their size, captions often brief.
+"""Degraded videos, as the web has them: a watermark in the corner, blur, captions that are often brief.
 
 The paper's reason to decouple (Sec. 4.1): videos to learn motion from are worse than pictures to learn looks
-from. Images of the small world stay clean (`world.draw`); these are its videos.
+from. Images of the small world stay clean (`draw`); these are its videos.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import clips as world
+from .clips import SIZE, draw, sample_clips
 
 BRIEF = 0.5  # share of captions that name the body alone
 OPACITY = 0.6
@@ -26,7 +26,7 @@ _MARK = (
 
 
 @dataclass
-class WornClips:
+class DegradedClips:
     """pixels: (n, f, 3, 64, 64) float32 in 0..1; captions of n clips; labels: (n, 3) body, colour, motion."""
 
     pixels: Tensor
@@ -34,19 +34,20 @@ class WornClips:
     labels: Tensor
 
 
-def sample(n: int, generator: torch.Generator, labels: Tensor | None = None) -> WornClips:
+def sample(n: int, generator: torch.Generator, labels: Tensor | None = None) -> DegradedClips:
     """n random videos; `labels` (n, 3) fixes what they show. Equal generators give equal videos."""
-    clips = world.sample_clips(n, generator, labels)
-    shown = torch.stack([clips.body, clips.colour, clips.motion], dim=1)
-    return WornClips(wear(world.draw(clips)), captions(clips.captions(), generator), shown)
+    clips = sample_clips(n, generator, labels)
+    return DegradedClips(degrade(draw(clips)), captions(clips.captions(), generator), clips.labels)
 
 
-def wear(clips: Tensor) -> Tensor:
+def degrade(clips: Tensor) -> Tensor:
     """The same clips (n, f, 3, 64, 64) blurred and with the watermark; the mark itself is sharp."""
+    # Blur: down to half the size and up again.
     small = F.avg_pool2d(clips.flatten(0, 1), 2)
     soft = F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
+    # The mark over its shadow, dark beside light: it shows on every background.
     mark, shadow = watermark(), watermark(shift=1)
-    soft = soft * (1 - OPACITY * shadow * (1 - mark))  # dark beside light: it shows on every background
+    soft = soft * (1 - OPACITY * shadow * (1 - mark))
     soft = soft * (1 - OPACITY * mark) + OPACITY * mark
     return soft.unflatten(0, clips.shape[:2])
 
@@ -54,14 +55,14 @@ def wear(clips: Tensor) -> Tensor:
 def watermark(shift: int = 0) -> Tensor:
     """(64, 64), 1 where the mark is: five pixels high, in the lower right corner, `shift` pixels further."""
     rows, columns = corner()
-    mark = torch.zeros(world.SIZE, world.SIZE)
+    mark = torch.zeros(SIZE, SIZE)
     mark[rows, columns] = torch.tensor([[float(c == "#") for c in row] for row in _MARK])
     return mark.roll((shift, shift), (0, 1))
 
 
 def corner() -> tuple[slice, slice]:
     """Rows and columns of the watermark, two pixels from the lower right."""
-    end = world.SIZE - 2
+    end = SIZE - 2
     return slice(end - len(_MARK), end), slice(end - len(_MARK[0]), end)
 
 

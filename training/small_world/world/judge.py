@@ -12,13 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ...randomness import sample_generator
-from ..teacher.loop import Recipe
-from . import clips as world
+from .clips import BODIES, COLOURS
 
 COLOURFUL = 0.30  # max - min of RGB; backgrounds stay under 0.2
 SMALLEST = 60.0  # pixels; less is no creature
@@ -66,7 +63,7 @@ class BodyNet(nn.Module):
                 for layer in (nn.Conv2d(a, b, 3, stride=2, padding=1), nn.GroupNorm(8, b), nn.SiLU())
             )
         )
-        self.head = nn.Linear(64, len(world.BODIES))
+        self.head = nn.Linear(64, len(BODIES))
 
     def features(self, x: Tensor) -> Tensor:
         return self.body(x * 2 - 1).amax(dim=(2, 3))
@@ -95,6 +92,8 @@ def mean_rgb(clips: Tensor, weight: Tensor) -> Tensor:
 def read_colour_and_motion(clips: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """(n, f, 3, h, w) in 0..1 -> colour, motion, centre, velocity, rgb as in Reading."""
     n, f, _, h, w = clips.shape
+
+    # The creature is what is colourful: its centre in each frame, its mean colour over all of them.
     mask, chroma = colourfulness(clips)
     area = mask.sum((2, 3))
     weight = mask * chroma
@@ -103,16 +102,24 @@ def read_colour_and_motion(clips: Tensor) -> tuple[Tensor, Tensor, Tensor, Tenso
     y = (weight.sum(3) * (torch.arange(h) + 0.5)).sum(-1) / total
     centre = torch.stack([x, y], dim=-1)
     rgb = (clips * weight[:, :, None]).sum((1, 3, 4)) / weight.sum((1, 2, 3))[:, None].clamp_min(1e-6)
-    palette = hue(torch.tensor(list(world.COLOURS.values())))
+
+    # Colour: the nearest hue of the palette. Angles are subtracted on the circle, where they wrap round.
+    palette = hue(torch.tensor(list(COLOURS.values())))
     apart = torch.angle(torch.exp(1j * (hue(rgb)[:, None] - palette))).abs()
     colour = apart.argmin(1)
+
+    # Velocity: the slope of the straight line that fits the centres best, time counted from the middle.
     time = torch.arange(f, dtype=torch.float32) - (f - 1) / 2
     velocity = (centre * time[None, :, None]).sum(1) / time.square().sum()
+
+    # Motion: the larger axis and its sign, numbered as MOTIONS (left, right, up, down); still if it is slow.
     vx, vy = velocity.unbind(-1)
     horizontal = torch.where(vx < 0, 1, 2)
     vertical = torch.where(vy < 0, 3, 4)
     motion = torch.where(vx.abs() > vy.abs(), horizontal, vertical)
     motion = torch.where(velocity.abs().amax(1) < MOVES, 0, motion)
+
+    # A clip that has no creature in some frame is read as nothing.
     there = area.amin(1) >= SMALLEST
     return torch.where(there, colour, -1), torch.where(there, motion, -1), centre, velocity, rgb
 
@@ -134,22 +141,3 @@ def load(path: Path) -> BodyNet:
     net = BodyNet()
     net.load_state_dict({key: value.float() for key, value in load_file(path).items()})
     return net.eval().requires_grad_(False)
-
-
-RECIPE = Recipe(steps=1200, batch=64, lr=2e-3, ema=0.99)
-
-
-def worn_pictures(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Frames as a decoder may give them, some blurred, some noisy: (n, 3, 64, 64), bodies (n,)."""
-    clips = world.sample_clips(n, generator)
-    x = world.draw(clips, [int(torch.randint(world.FRAMES, (), generator=generator))])[:, 0]
-    blurred = F.avg_pool2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
-    x = torch.where(torch.rand(n, 1, 1, 1, generator=generator) < 0.4, blurred, x)
-    noise = torch.randn(x.shape, generator=generator) * 0.08 * torch.rand(n, 1, 1, 1, generator=generator)
-    return (x + noise).clamp(0, 1), clips.body
-
-
-def held_out(n: int, seed: int = 10_000) -> tuple[Tensor, Tensor]:
-    """Clips that no training step draws, and their labels (n, 3)."""
-    clips = world.sample_clips(n, sample_generator(seed, 0))
-    return world.draw(clips), torch.stack([clips.body, clips.colour, clips.motion], dim=1)
