@@ -106,7 +106,7 @@ def main() -> None:
         install_demo_model(Path(folder))
         if options.model == "inked":
             inked = Path(folder) / "models" / "checkpoints" / "shapes_inked.safetensors"
-            style.merged(DEMO / "shapes_sd.safetensors", DEMO / "shapes_inked_lora.safetensors", inked)
+            style.merge_style(DEMO / "shapes_sd.safetensors", DEMO / "shapes_inked_lora.safetensors", inked)
         gpu = gpu_usable(Path(sys.executable))
         with (
             Server(host, Path(folder), python=Path(sys.executable), gpu=gpu) as server,

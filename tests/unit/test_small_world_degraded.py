@@ -87,7 +87,7 @@ def test_style_keeps_place_and_colour_and_changes_the_rest() -> None:
 
 def test_fine_tune_writes_a_checkpoint_of_the_same_layout(tmp_path: Path) -> None:
     base = DEMO / "shapes_sd.safetensors"
-    path = style.fine_tune(base, tmp_path, replace(style.RECIPE, steps=2, batch=4), frames=8)
+    path = style.train_personal(base, tmp_path, replace(style.RECIPE, steps=2, batch=4), frames=8)
     before, after = load_file(base), load_file(path)
     assert {k: (v.shape, v.dtype) for k, v in before.items()} == {
         k: (v.shape, v.dtype) for k, v in after.items()
@@ -109,7 +109,7 @@ def test_what_a_fine_tune_changed_is_kept_by_a_small_lora(tmp_path: Path) -> Non
     changes[other] = tensors[other].float() + 0.02 * full
     personal = rewrite(base, changes, tmp_path / "personal.safetensors")
     lora = save_lora(tmp_path / "lora.safetensors", style.change_as_lora(base, personal, 16), {})
-    again = load_file(style.merged(base, lora, tmp_path / "again.safetensors"))
+    again = load_file(style.merge_style(base, lora, tmp_path / "again.safetensors"))
     wanted = load_file(personal)
 
     def left(key: str) -> float:

@@ -18,7 +18,7 @@ CHECKPOINT = DEMO / "shapes_sd.safetensors"
 
 
 def test_the_decoder_learns_and_latents_stay(tmp_path: Path) -> None:
-    file = fine_vae.fine_tune(
+    file = fine_vae.train_fine_decoder(
         CHECKPOINT, tmp_path / "run", tmp_path / "vae.safetensors", Recipe(steps=1, batch=4, lr=1e-3)
     )
     before, after = load_file(CHECKPOINT), load_file(file)

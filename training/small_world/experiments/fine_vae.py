@@ -1,4 +1,4 @@
-"""A VAE for colours between the palette's, as fine-tuned VAEs for SD1.5: the same latents, a better decoder.
+"""A VAE for colours between the palette's, as SD1.5's fine-tuned ones: the same latents, a better decoder.
 
     python -m training.small_world fine-vae --out runs/shapes_vae --to demo/shapes_vae.safetensors
 
@@ -29,7 +29,7 @@ from ..world import domains
 RECIPE = Recipe(steps=700, batch=24, lr=2e-3, ema=0.98, warmup=20, seed=11)
 
 
-def fine_tune(base: Path, out: Path, to: Path, recipe: Recipe = RECIPE) -> Path:
+def train_fine_decoder(base: Path, out: Path, to: Path, recipe: Recipe = RECIPE) -> Path:
     """Train the decoder of the VAE in the checkpoint `base`; resumes from `out`. Writes a VAE file, fp16."""
     _, vae = restore_checkpoint(base)
     vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -47,10 +47,10 @@ def fine_tune(base: Path, out: Path, to: Path, recipe: Recipe = RECIPE) -> Path:
         return picture_loss(networks.decode(vae, z), x, emphasis=1)
 
     vae.load_state_dict(train("fine_vae", recipe, vae, loss_of, out), strict=False)
-    return save(vae, to)
+    return save_vae(vae, to)
 
 
-def save(vae: AutoencoderKL, to: Path) -> Path:
+def save_vae(vae: AutoencoderKL, to: Path) -> Path:
     """A VAE file in the usual names, without the prefix that they have in a checkpoint."""
     named = single_file.vae_tensors(vae.state_dict())
     tensors = {key.removeprefix(single_file.VAE): value.half().contiguous() for key, value in named.items()}
@@ -70,4 +70,4 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     recipe = replace(RECIPE, steps=options.steps)
-    print("wrote", fine_tune(options.base, options.out, options.to, recipe).name)
+    print("wrote", train_fine_decoder(options.base, options.out, options.to, recipe).name)

@@ -169,7 +169,7 @@ class Reproduction:
     def personal_style(self) -> None:
         if not self.personal.exists():
             recipe = replace(style.RECIPE, steps=self.scale.personal)
-            style.fine_tune(self.base, self.out / "personal", recipe)
+            style.train_personal(self.base, self.out / "personal", recipe)
 
     def table(self) -> None:
         best = self.motion

@@ -9,7 +9,7 @@
 5 adapters   a T2I-Adapter, trained twice, and a ControlNet for the image model
 6 control    a LoRA on each; control.json
 
-Every part goes on where it was cut; one that is complete is passed over. `--only PART ...` runs some of them.
+Every part resumes where it was cut; one that is complete is passed over. `--only PART ...` runs some of them.
 `--smoke` runs all of it at a tiny size in minutes; its numbers mean nothing and stay in `--out`.
 """
 
@@ -41,7 +41,7 @@ ADAPTERS = {
 
 
 @dataclass(frozen=True)
-class Scale:
+class StageThreeScale:
     """How much of everything; no steps: as many as the configs say."""
 
     images: int = 72000
@@ -51,13 +51,13 @@ class Scale:
     grids: bool = True
 
 
-SMOKE = Scale(128, 8, 2, 10, False)
+SMOKE = StageThreeScale(128, 8, 2, 10, False)
 
 
 class StageThree:
     """Paths and parts of one run in the folder `out`; results go to `to`."""
 
-    def __init__(self, out: Path, scale: Scale, to: Path):
+    def __init__(self, out: Path, scale: StageThreeScale, to: Path):
         self.out, self.scale, self.to = out, scale, to
 
     def data(self) -> None:
@@ -68,52 +68,47 @@ class StageThree:
     def vae(self) -> None:
         steps = self.scale.steps or fine_vae.RECIPE.steps
         recipe = replace(fine_vae.RECIPE, steps=steps)
-        fine_vae.fine_tune(DEMO / "shapes_sd.safetensors", self.out / "vae", self.vae_file, recipe)
+        fine_vae.train_fine_decoder(DEMO / "shapes_sd.safetensors", self.out / "vae", self.vae_file, recipe)
 
     @property
     def vae_file(self) -> Path:
         return self.out / "vae" / "shapes_vae.safetensors"
 
     def encoder(self) -> None:
-        self.trained("shapes_i2v", "encoder", "mixed", [])
+        self.train_run("shapes_i2v", "encoder", "mixed", [])
         self.measure_encoder([])
 
     def readings(self) -> None:
         for reading in READINGS:
             steps = self.scale.steps or READING_STEPS
             changes = [f"adapt.reading={reading}", f"steps={steps}"]
-            self.trained("shapes_i2v", f"encoder_{reading}", "mixed", changes)
+            self.train_run("shapes_i2v", f"encoder_{reading}", "mixed", changes)
         self.measure_encoder([f"{reading}={self.out / f'encoder_{reading}'}" for reading in READINGS])
 
     def measure_encoder(self, compare: list[str]) -> None:
-        files = ["--lora", str(LORA), "--motion", str(MOTION)]
-        files += [
-            "--vae",
-            str(self.vae_file),
-            "--image-motion",
-            str(self.exported("encoder", "shapes_i2v")),
-        ]
+        files = ["--lora", str(LORA), "--motion", str(MOTION), "--vae", str(self.vae_file)]
+        files += ["--image-motion", str(self.export_path("encoder", "shapes_i2v"))]
         self.run("image-to-video", *files, *(["--compare", *compare] if compare else []))
 
     def adapters(self) -> None:
         for kind in ADAPTERS:
-            self.trained(f"shapes_{kind}", kind, "images", [])
-        start = f"adapter.start={self.exported('t2i_adapter', 'shapes_t2i_adapter')}"
-        self.trained("shapes_t2i_adapter_more", "t2i_adapter_more", "images", [start])
+            self.train_run(f"shapes_{kind}", kind, "images", [])
+        start = f"adapter.start={self.export_path('t2i_adapter', 'shapes_t2i_adapter')}"
+        self.train_run("shapes_t2i_adapter_more", "t2i_adapter_more", "images", [start])
 
     def control(self) -> None:
         pairs: list[str] = []
         for kind, (run, name) in ADAPTERS.items():
-            before = self.exported(run, f"shapes_{run}")
-            self.trained(name, f"{kind}_lora", "clips", [f"adapt.adapter={before}"])
-            after = self.exported(f"{kind}_lora", name)
+            before = self.export_path(run, f"shapes_{run}")
+            self.train_run(name, f"{kind}_lora", "clips", [f"adapt.adapter={before}"])
+            after = self.export_path(f"{kind}_lora", name)
             pairs += ["--pair", kind, str(before), str(after)]
         self.run("control", "--lora", str(LORA), "--motion", str(MOTION), *pairs)
 
-    def exported(self, folder: str, name: str) -> Path:
+    def export_path(self, folder: str, name: str) -> Path:
         return self.out / folder / "export" / f"{name}.safetensors"
 
-    def trained(self, name: str, folder: str, data: str, changes: list[str]) -> None:
+    def train_run(self, name: str, folder: str, data: str, changes: list[str]) -> None:
         """Train the run in `folder` to its end, unless it is there already."""
         config = self.config(name, folder, data, changes)
         newest = checkpoint.list_checkpoints(config.out)[-1:]
@@ -132,7 +127,7 @@ class StageThree:
         return parse_run(CONFIGS / f"{name}.yaml", own + changes)
 
     def run(self, command: str, *arguments: str) -> None:
-        """A command of its own: it plots and writes results."""
+        """Another command, which plots and writes results."""
         more = ["--clips", str(self.scale.clips), "--to", str(self.to)]
         in_a_process(command, *arguments, *more)
 
@@ -151,7 +146,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     to = options.to or (options.out / "results" if options.smoke else RESULTS)
-    three = StageThree(options.out.resolve(), SMOKE if options.smoke else Scale(), to.resolve())
+    three = StageThree(options.out.resolve(), SMOKE if options.smoke else StageThreeScale(), to.resolve())
     for part in PARTS:
         if part in options.only:
             print(f"== {part}", flush=True)

@@ -1,4 +1,4 @@
-"""The fine-tune that makes a personal image model in another style (ink_style.py) of the small world's.
+"""A personal style: a fine-tune of the image model on ink drawings (ink_style.py), as weights or as a LoRA.
 
     python -m training.small_world style train --out runs/personal
     python -m training.small_world style lora --personal FILE --to demo/shapes_inked_lora.safetensors
@@ -54,13 +54,13 @@ def styled_latents(vae: AutoencoderKL, frames: int, seed: int, batch: int = 48) 
     return torch.cat(latents), torch.cat(labels)
 
 
-def fine_tune(base: Path, out: Path, recipe: Recipe = RECIPE, frames: int = STYLED) -> Path:
+def train_personal(base: Path, out: Path, recipe: Recipe = RECIPE, frames: int = STYLED) -> Path:
     """Train the UNet of the checkpoint `base` on styled frames; the path of the personal checkpoint.
 
     Resumes from `out`. SD1.5's own schedule and min-SNR weights, as the image model was trained.
     """
     image, vae = restore_checkpoint(base)
-    latents, labels = cached_latents(vae, out, frames, recipe.seed)
+    latents, labels = load_or_make_latents(vae, out, frames, recipe.seed)
     alpha_bar = IMAGE_SCHEDULE.alpha_bar()
     unet = image.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     unet.train().requires_grad_(True)
@@ -74,13 +74,13 @@ def fine_tune(base: Path, out: Path, recipe: Recipe = RECIPE, frames: int = STYL
         x = add_noise(latents[pick], noise, alpha_bar[t]).contiguous(memory_format=torch.channels_last)
         return noise_loss(unet(x, t, context, return_dict=False)[0], noise, alpha_bar[t])
 
-    trained = train("personal", recipe, unet, loss_of, out)
+    weights = train("personal", recipe, unet, loss_of, out)
     title = {"modelspec.title": "AnimateLCM small world, ink on paper"}
-    return rewrite(base, single_file.unet_tensors(trained), out / "shapes_personal.safetensors", title)
+    return rewrite(base, single_file.unet_tensors(weights), out / "shapes_personal.safetensors", title)
 
 
-def cached_latents(vae: AutoencoderKL, out: Path, frames: int, seed: int) -> tuple[Tensor, Tensor]:
-    """`styled_latents`, kept in `out`. Another VAE needs another `out`."""
+def load_or_make_latents(vae: AutoencoderKL, out: Path, frames: int, seed: int) -> tuple[Tensor, Tensor]:
+    """`styled_latents`, made once and then read from `out`. Another VAE needs another `out`."""
     path = out / f"styled_{frames}.safetensors"
     if not path.exists():
         out.mkdir(parents=True, exist_ok=True)
@@ -97,20 +97,21 @@ def change_as_lora(base: Path, personal: Path, rank: int) -> dict[str, Tensor]:
     Kohya's names; alpha is the rank. Layers of fewer outputs or inputs than `rank` are left out.
     """
     before, after = (restore_checkpoint(path)[0].unet for path in (base, personal))
-    found: dict[str, Tensor] = {}
+    factors: dict[str, Tensor] = {}
     for name in layers(before):
         weight = before.get_parameter(f"{name}.weight")
         change = (after.get_parameter(f"{name}.weight") - weight).flatten(1)
         if min(change.shape) > rank:
+            # Keep the largest singular values, half of each (its root) on either side.
             u, s, v = torch.linalg.svd(change, full_matrices=False)
             root = s[:rank].sqrt()
-            found[f"{name}.lora_A"] = (root[:, None] * v[:rank]).reshape(rank, *weight.shape[1:])
-            found[f"{name}.lora_B"] = (u[:, :rank] * root).reshape(-1, rank, *(1 for _ in weight.shape[2:]))
-    return kohya_tensors(found, rank)
+            factors[f"{name}.lora_A"] = (root[:, None] * v[:rank]).reshape(rank, *weight.shape[1:])
+            factors[f"{name}.lora_B"] = (u[:, :rank] * root).reshape(-1, rank, *(1 for _ in weight.shape[2:]))
+    return kohya_tensors(factors, rank)
 
 
-def merged(base: Path, lora: Path, to: Path) -> Path:
-    """A checkpoint like `base` with the LoRA in its weights."""
+def merge_style(base: Path, lora: Path, to: Path) -> Path:
+    """Write a checkpoint like `base` with the LoRA in its weights."""
     unet = restore_checkpoint(base)[0].unet
     merge_lora_file(unet, lora)
     title = {"modelspec.title": "AnimateLCM small world, ink on paper"}
@@ -136,10 +137,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     if options.action == "train":
         torch.set_num_threads(options.threads)
-        path = fine_tune(options.base, options.out, replace(RECIPE, steps=options.steps))
+        path = train_personal(options.base, options.out, replace(RECIPE, steps=options.steps))
     elif options.action == "lora":
         change = change_as_lora(options.base, options.personal, options.rank)
         path = save_lora(options.to, change, {"modelspec.title": "AnimateLCM small world, ink on paper"})
     else:
-        path = merged(options.base, options.lora, options.to)
+        path = merge_style(options.base, options.lora, options.to)
     print("wrote", path.name)

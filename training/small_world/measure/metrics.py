@@ -1,4 +1,4 @@
-"""What the judge says of a set of clips: readings, caption agreement, and features to compare sets in.
+"""What is measured on a set of clips: readings, caption agreement, features to compare sets in.
 
 A cell of a table keeps only this, not its clips.
 """
@@ -61,10 +61,12 @@ def colour_probabilities(clips: Tensor) -> Tensor:
     p_k ~ exp(-(hue - hue_k)^2 / (2 HUE_WIDTH^2)), hue of the creature's mean RGB, summing to 1: halfway
     between two colours is one half each. All zero for a frame that shows no creature.
     """
+    # The hue of the creature in each frame, and its angle to every hue of the palette.
     mask, chroma = judge.colourfulness(clips)
     rgb = judge.mean_rgb(clips, mask * chroma)
     palette = judge.hue(torch.tensor(list(COLOURS.values())))
     apart = torch.angle(torch.exp(1j * (judge.hue(rgb)[..., None] - palette)))
+    # A normal density around each hue, summing to 1; none where there is no creature.
     there = mask.sum((2, 3)) >= judge.SMALLEST
     return (-0.5 * (apart / HUE_WIDTH).square()).softmax(-1) * there[..., None]
 
@@ -94,14 +96,20 @@ def clip_features(clips: Tensor, reading: judge.Reading) -> Tensor:
     """
     centre, frames = reading.centre, reading.frames
     f = centre.shape[1]
+
+    # How it moves: off the straight even path through the middle, and trembling about it.
     time = torch.arange(f, dtype=torch.float32) - (f - 1) / 2
     middle = centre.mean(1)
     path = middle[:, None] + time[None, :, None] * reading.velocity[:, None]
     bend = (centre - path).square().sum(-1).mean(1).sqrt()
     tremble = centre.diff(n=2, dim=1).norm(dim=-1).mean(1)
+
+    # How its look changes: from frame to frame, and from the first quarter of the clip to the last.
     flicker = frames.diff(dim=1).square().mean((1, 2)).sqrt()
     quarter = max(1, f // 4)
     drift = (frames[:, -quarter:].mean(1) - frames[:, :quarter].mean(1)).square().mean(1).sqrt()
+
+    # All of it, in the order of the list above.
     single = torch.stack([bend, tremble, flicker, drift], dim=1)
     looks = [reading.features, reading.rgb, surface(clips)]
     out = torch.cat([*looks, middle, reading.velocity, single], dim=1)
@@ -115,9 +123,11 @@ def surface(clips: Tensor) -> Tensor:
     Blur lowers the third, a watermark and rubbish in the water raise the fourth, noise raises both, too much
     guidance raises the second.
     """
+    # Length of the gradient of the brightness, between neighbouring pixels.
     grey = clips.mean(2)
     across, down = grey.diff(dim=3)[:, :, :-1], grey.diff(dim=2)[:, :, :, :-1]
     slope = (across.square() + down.square()).sqrt()
+    # On the creature, three pixels beyond its outline included, and off it.
     mask = F.max_pool2d(judge.colourfulness(clips)[0], 7, stride=1, padding=3)[:, :, :-1, :-1]
     on, off = ((slope * part).sum((1, 2, 3)) / part.sum((1, 2, 3)).clamp_min(1) for part in (mask, 1 - mask))
     return torch.stack([grey.mean((1, 2, 3)), grey.std((2, 3)).mean(1), on, off], dim=1)
