@@ -1,29 +1,24 @@
 """Samplers of the training side, on a plain function that predicts noise.
 
-lcm   multistep consistency sampling, no guidance: the pack's own step (paper Sec. 3, lcm_step)
-ddim  DDIM without noise, with guidance (paper Eq. 8)
-dpm   DPM-Solver++ of second order, multistep, with guidance (diffusers' scheduler)
+lcm   multistep consistency sampling: the pack's own step (paper Sec. 3, lcm_step)
+ddim  DDIM without noise (paper Eq. 8)
+dpm   DPM-Solver++ of second order, multistep (diffusers' scheduler)
 
 `Eps` takes clips x (n, f, 4, h, w), one timestep of all, context (n, 77, c) and gives eps like x.
-Guidance is eps_u + g (eps_c - eps_u); at g = 1 the unconditional half is left out.
-Which timesteps: `spaced`. Solver arithmetic is float32 (x_0 multiplies the error of eps by up to 42).
+Guidance is put around eps by `with_guidance`. Which timesteps: `spaced`.
+Solver arithmetic is float32 (x_0 multiplies the error of eps by up to 42).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from einops import rearrange
 from torch import Tensor
 
-from animatelcm_core.attach import attached
 from animatelcm_core.consistency import lcm_step
-from animatelcm_core.motion_module import TemporalModule
 from animatelcm_core.schedule import TRAIN_STEPS, Schedule
 from animatelcm_core.solver import ddim_step
 
@@ -31,21 +26,13 @@ Eps = Callable[[Tensor, int, Tensor], Tensor]
 Spacing = Literal["simple", "leading", "trailing", "linspace"]
 
 
-def unet_eps(unet: UNet2DConditionModel, blocks: Mapping[str, TemporalModule] | None = None) -> Eps:
-    """`unet` as an Eps, with temporal modules after its layers; without them frames are separate pictures."""
+def with_guidance(eps: Eps, empty: Tensor, guidance: float) -> Eps:
+    """`eps` with classifier-free guidance, both halves in one batch. empty: (1, 77, c), no caption.
 
-    def eps(x: Tensor, t: int, context: Tensor) -> Tensor:
-        n, frames = x.shape[:2]
-        flat = rearrange(x, "n f c h w -> (n f) c h w").contiguous(memory_format=torch.channels_last)
-        with attached(unet, blocks, frames) if blocks else nullcontext():
-            out = unet(flat, t, context.repeat_interleave(frames, dim=0), return_dict=False)[0]
-        return rearrange(out, "(n f) c h w -> n f c h w", n=n)
-
-    return eps
-
-
-def guided(eps: Eps, empty: Tensor, guidance: float) -> Eps:
-    """`eps` with classifier-free guidance, both halves in one batch. empty: (1, 77, c), no caption."""
+    eps_u + g (eps_c - eps_u), where g is what artists call the cfg scale; at 1 the unconditional half is left
+    out. The loss of training has the paper's w = g - 1 in `animatelcm_core.solver.guided`: the same but for
+    the last bits, which is why each keeps its own form.
+    """
     if guidance == 1:
         return eps
 
@@ -83,6 +70,15 @@ def spaced(schedule: Schedule, steps: int, spacing: Spacing) -> list[int]:
     return [round((TRAIN_STEPS - 1) * (1 - i / max(1, steps - 1))) for i in range(steps)]
 
 
+def require_undistilled(schedule: Schedule, spacing: Spacing) -> None:
+    """Raises ValueError for timesteps that DPM-Solver++ cannot take."""
+    if spacing == "simple" or schedule.original_steps != TRAIN_STEPS:
+        raise ValueError(
+            f"got {spacing} timesteps, {schedule.original_steps} of them known; expected an undistilled "
+            "schedule and leading, trailing or linspace. Use ddim or lcm for the others."
+        )
+
+
 @torch.inference_mode()
 def lcm(
     eps: Eps,
@@ -90,75 +86,57 @@ def lcm(
     context: Tensor,
     schedule: Schedule,
     steps: int,
-    generator: torch.Generator | None = None,
-    noises: Sequence[Tensor] | None = None,
+    fresh: torch.Generator | Sequence[Tensor] | None = None,
 ) -> Tensor:
     """Clean clips from `noise` (n, f, 4, h, w) in `steps` evaluations.
 
-    Between steps new noise is added: drawn from `generator`, or the steps - 1 tensors in `noises`.
+    Between steps new noise is added: drawn from `fresh`, or the steps - 1 tensors in it.
     """
     alpha_bar, timesteps = schedule.alpha_bar(), schedule.timesteps(steps).tolist()
     x = noise
     for i, t in enumerate(timesteps):
-        following = fresh = None
-        if i + 1 < steps:
-            following = alpha_bar[timesteps[i + 1]]
-            fresh = noises[i] if noises is not None else torch.randn(noise.shape, generator=generator).to(x)
-        x = lcm_step(x, eps(x, t, context).float(), torch.tensor(t), alpha_bar[t], following, fresh)
+        # The last step ends at the clean clip; every other one is noised up to the next timestep's level.
+        level = added = None
+        if i + 1 < len(timesteps):
+            level = alpha_bar[timesteps[i + 1]]
+            added = fresh[i] if isinstance(fresh, Sequence) else torch.randn(noise.shape, generator=fresh)
+            added = added.to(x)
+        x = lcm_step(x, eps(x, t, context).float(), torch.tensor(t), alpha_bar[t], level, added)
     return x
 
 
 @torch.inference_mode()
 def ddim(
-    eps: Eps,
-    noise: Tensor,
-    context: Tensor,
-    empty: Tensor,
-    schedule: Schedule,
-    steps: int,
-    guidance: float,
-    spacing: Spacing = "simple",
+    eps: Eps, noise: Tensor, context: Tensor, schedule: Schedule, steps: int, spacing: Spacing = "simple"
 ) -> Tensor:
     """Clean clips from `noise` (n, f, 4, h, w). Each step ends at the next one's timestep, the last at x_0.
 
     diffusers' DDIMScheduler ends at t - 1000 // steps instead: the same for `leading` and `trailing` where
     steps divide 1000, a mismatch of up to a stride for `linspace`.
     """
-    network, alpha_bar = guided(eps, empty, guidance), schedule.alpha_bar()
-    timesteps = spaced(schedule, steps, spacing)
-    ends = [*(alpha_bar[t] for t in timesteps[1:]), torch.ones(())]
+    alpha_bar, timesteps = schedule.alpha_bar(), spaced(schedule, steps, spacing)
+    ends = [*(alpha_bar[t] for t in timesteps[1:]), torch.ones(())]  # alpha_bar = 1: no noise is left
     x = noise
     for t, end in zip(timesteps, ends, strict=True):
-        x = ddim_step(x, network(x, t, context).float(), alpha_bar[t], end)
+        x = ddim_step(x, eps(x, t, context).float(), alpha_bar[t], end)
     return x
 
 
 @torch.inference_mode()
 def dpm(
-    eps: Eps,
-    noise: Tensor,
-    context: Tensor,
-    empty: Tensor,
-    schedule: Schedule,
-    steps: int,
-    guidance: float,
-    spacing: Spacing = "trailing",
+    eps: Eps, noise: Tensor, context: Tensor, schedule: Schedule, steps: int, spacing: Spacing = "trailing"
 ) -> Tensor:
     """Clean clips from `noise` (n, f, 4, h, w) by DPM-Solver++ 2M; the last step is of first order, to x_0.
 
     One step from the same timestep is DDIM's. `spacing` is diffusers' own for this solver, all but `simple`:
     its linspace has 999 down to one stride above nothing, its leading begins one stride under 999.
     """
-    if spacing == "simple" or schedule.original_steps != TRAIN_STEPS:
-        raise ValueError(
-            f"got {spacing} timesteps, {schedule.original_steps} of them known; expected an undistilled "
-            "schedule and leading, trailing or linspace. Use ddim or lcm for the others."
-        )
-    network, scheduler = guided(eps, empty, guidance), dpm_scheduler(schedule, spacing)
+    require_undistilled(schedule, spacing)
+    scheduler = dpm_scheduler(schedule, spacing)
     scheduler.set_timesteps(steps)
     x: Any = noise
     for t in scheduler.timesteps:
-        predicted = network(x, int(t), context).float()
+        predicted = eps(x, int(t), context).float()
         x = scheduler.step(predicted, t, x, return_dict=False)[0]  # type: ignore[arg-type]
     return x
 

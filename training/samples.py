@@ -14,7 +14,7 @@ from torch import Tensor
 from animatelcm_core.schedule import SCHEDULES
 
 from .config import RunConfig
-from .samplers import ddim, lcm
+from .pipeline import Conditions, Pipeline, Sampling
 from .stages.stage import Preview, Stage
 
 FRAME_MILLISECONDS = 125
@@ -28,7 +28,6 @@ class SampleGrids:
         self.config, self.stage, self.accelerator = config.samples, stage, accelerator
         self.folder = config.out / "samples"
         self.frames = config.samples.frames if stage.student().motion is not None else 1
-        self.schedule = SCHEDULES[stage.schedule]
 
     def write(self, step: int) -> None:
         prompts = self.stage.previews(self.config.prompts)
@@ -42,26 +41,33 @@ class SampleGrids:
     @torch.inference_mode()
     def pictures(self, prompts: list[Preview], steps: int) -> Tensor:
         """(prompts, f, 3, h, w) in 0..1."""
-        base, (height, width) = self.stage.base, self.config.size
+        base, (height, width), pipeline = self.stage.base, self.config.size, self.pipeline()
+        sampling = Sampling("lcm", steps)
+        if not self.stage.distilled:
+            sampling = Sampling("ddim", steps, GUIDANCE, "trailing")
         generator = torch.Generator().manual_seed(self.config.seed)
         noise = torch.randn(1, self.frames, 4, height // 8, width // 8, generator=generator).to(base.device)
         out = []
-        for prompt, given in prompts:
-            context = base.encode_text([prompt])
-            with self.stage.network.acting(self.stage.student(), self.frames, given):
-                latents = self._sampled(noise, context, steps)
-            out.append(base.decode(latents[0]).cpu())
+        for prompt, shown in prompts:
+            fresh = torch.Generator().manual_seed(1)
+            out.append(pipeline.sample(Conditions([prompt], shown), noise, sampling, fresh)[0].cpu())
         return torch.stack(out)
 
-    def _sampled(self, noise: Tensor, context: Tensor, steps: int) -> Tensor:
-        if self.stage.distilled:
-            return lcm(self._eps, noise, context, self.schedule, steps, torch.Generator().manual_seed(1))
-        own, null = self.stage.solver.schedule, self.stage.null.to(context)
-        return ddim(self._eps, noise, context, null, own, steps, GUIDANCE, "trailing")
+    def pipeline(self) -> Pipeline:
+        """The stage's student as it is; a network that is not distilled, on the schedule it is trained on."""
+        stage = self.stage
 
-    def _eps(self, x: Tensor, t: int, context: Tensor) -> Tensor:
-        timesteps = torch.full((len(x),), t, device=x.device)
-        return self.stage.eps(x, timesteps, context, self.stage.network, lambda: self.accelerator.autocast())
+        def eps(x: Tensor, t: int, context: Tensor) -> Tensor:
+            timesteps = torch.full((len(x),), t, device=x.device)
+            return stage.eps(x, timesteps, context, stage.network, lambda: self.accelerator.autocast())
+
+        return Pipeline(
+            eps,
+            SCHEDULES[stage.schedule] if stage.distilled else stage.solver.schedule,
+            stage.base.encode_text,
+            lambda latents: stage.base.decode(latents.flatten(0, 1)).unflatten(0, latents.shape[:2]),
+            lambda shown, frames: stage.network.acting(stage.student(), frames, shown),
+        )
 
 
 def save_frames(frames: Tensor, path: Path) -> Path:

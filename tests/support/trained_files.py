@@ -50,7 +50,7 @@ def main(folder: Path) -> None:
         return stage.eps(x, torch.tensor([t]), context, stage.network, torch.no_grad)
 
     with stage.network.acting(stage.student(), 16):
-        latents = lcm(eps, noise, context, SCHEDULES["text to video"], 2, noises=[fresh])
+        latents = lcm(eps, noise, context, SCHEDULES["text to video"], 2, [fresh])
     found = {"noise": noise[0], "fresh": fresh[0], "latents": latents[0]}
     found["hints"] = torch.rand(16, 3, 64, 64, generator=generator)
     for kind in ("controlnet", "t2i_adapter"):
@@ -77,7 +77,7 @@ def controlled(
 
     noise, fresh = given["noise"][None], given["fresh"][None]
     with stage.network.acting(stage.student(), 16, Hints(given["hints"])):
-        return lcm(eps, noise, context, SCHEDULES["text to video"], 2, noises=[fresh])[0]
+        return lcm(eps, noise, context, SCHEDULES["text to video"], 2, [fresh])[0]
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from animatelcm_core.consistency import boundary_scalings, expand, x0_from_eps
 from animatelcm_core.schedule import SCHEDULES, Schedule
-from training.samplers import Spacing, ddim, dpm, guided, lcm, spaced
+from training.samplers import Spacing, ddim, dpm, lcm, spaced, with_guidance
 
 GOLDEN = load_file(Path(__file__).resolve().parents[1] / "golden" / "lcm_scheduler.safetensors")
 TEACHER, STUDENT = SCHEDULES["animatediff"], SCHEDULES["text to video"]
@@ -49,14 +49,14 @@ def rough_eps(x: Tensor, t: int, context: Tensor) -> Tensor:
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
 @pytest.mark.parametrize(("sampler", "steps"), [(ddim, 250), (dpm, 100)])
 def test_solvers_reach_the_data(sampler: Any, steps: int, spacing: Spacing) -> None:
-    x = sampler(gaussian_eps, noise(), NO_CONTEXT, EMPTY, TEACHER, steps, 1.0, spacing)
+    x = sampler(gaussian_eps, noise(), NO_CONTEXT, TEACHER, steps, spacing)
     assert abs(float(x.mean()) - MEAN) < 0.02
     assert abs(float(x.std()) - DEVIATION) < 0.015
 
 
 def test_more_steps_are_nearer_and_second_order_is_nearer_still() -> None:
     def error(sampler: Any, steps: int) -> float:
-        x = sampler(gaussian_eps, noise(1), NO_CONTEXT[:1], EMPTY, TEACHER, steps, 1.0, "trailing")
+        x = sampler(gaussian_eps, noise(1), NO_CONTEXT[:1], TEACHER, steps, "trailing")
         a = TEACHER.alpha_bar()[-1]
         level = (a * DEVIATION**2 + 1 - a).sqrt()
         exact = MEAN + DEVIATION * (noise(1) - a.sqrt() * MEAN) / level
@@ -92,7 +92,7 @@ def test_lcm_follows_the_recorded_trajectories(table: str, schedule: Schedule | 
     schedule = schedule or Schedule(original_steps=50)
     start, expected = (GOLDEN[f"{table}.{name}.{steps}"] for name in ("x_T", "latents"))
     noises = [GOLDEN[f"{table}.noise.{steps}.{i}"] for i in range(steps - 1)]
-    got = lcm(eps, start, NO_CONTEXT, schedule, steps, noises=noises)
+    got = lcm(eps, start, NO_CONTEXT, schedule, steps, noises)
     assert (got - expected).norm() / expected.norm() < 1e-5
 
 
@@ -121,7 +121,7 @@ def test_ddim_is_that_of_diffusers(spacing: Spacing, steps: int) -> None:
     for t in scheduler.timesteps:
         x = scheduler.step(rough_eps(x, int(t), EMPTY), t, x).prev_sample
     assert spaced(TEACHER, steps, spacing) == scheduler.timesteps.tolist()
-    got = ddim(rough_eps, noise(1), EMPTY, EMPTY, TEACHER, steps, 1.0, spacing)
+    got = ddim(rough_eps, noise(1), EMPTY, TEACHER, steps, spacing)
     assert (got - x).norm() / x.norm() < 1e-3  # its tables are float32, and 1 / sqrt(alpha_bar) is 25
 
 
@@ -145,7 +145,7 @@ def test_dpm_linspace_is_trailing_within_a_timestep(steps: int) -> None:
             known.append(t)
             return x
 
-        dpm(eps, noise(1), EMPTY, EMPTY, TEACHER, steps, 1.0, spacing)  # type: ignore[arg-type]
+        dpm(eps, noise(1), EMPTY, TEACHER, steps, spacing)  # type: ignore[arg-type]
     pairs = list(zip(*seen.values(), strict=True))
     assert len(pairs) == steps
     assert pairs[0] == (999, 999)
@@ -153,7 +153,7 @@ def test_dpm_linspace_is_trailing_within_a_timestep(steps: int) -> None:
 
 
 def test_one_step_of_both_solvers_is_the_same() -> None:
-    a, b = (s(rough_eps, noise(1), EMPTY, EMPTY, TEACHER, 1, 1.0, "trailing") for s in (ddim, dpm))
+    a, b = (s(rough_eps, noise(1), EMPTY, TEACHER, 1, "trailing") for s in (ddim, dpm))
     assert (a - b).norm() / a.norm() < 1e-4
 
 
@@ -166,7 +166,10 @@ def test_guidance(sampler: Any) -> None:
         return rough_eps(x, t, context)
 
     context = torch.ones(4, 1, 1) * torch.arange(4)[:, None, None]
-    at = {g: sampler(counted, noise(), context, EMPTY, TEACHER, 2, g, "trailing") for g in (1, 1 + 1e-6, 3)}
+    at = {
+        g: sampler(with_guidance(counted, EMPTY, g), noise(), context, TEACHER, 2, "trailing")
+        for g in (1, 1 + 1e-6, 3)
+    }
     assert calls == [4, 4, 8, 8, 8, 8]  # at 1 the unconditional half is left out
     assert torch.allclose(at[1], at[1 + 1e-6], atol=1e-3)
     assert (at[1][1:] - at[3][1:]).abs().mean() > 0.05
@@ -175,7 +178,7 @@ def test_guidance(sampler: Any) -> None:
 
 def test_guided_is_the_linear_formula() -> None:
     x, context = noise(2), torch.ones(2, 1, 1)
-    got = guided(rough_eps, EMPTY, 3.0)(x, 500, context)
+    got = with_guidance(rough_eps, EMPTY, 3.0)(x, 500, context)
     cond, uncond = rough_eps(x, 500, context), rough_eps(x, 500, EMPTY.expand(2, 1, 1))
     assert torch.allclose(got, 3 * cond - 2 * uncond, atol=1e-6)
 
@@ -186,7 +189,7 @@ def test_spacings_are_refused_where_they_mean_nothing() -> None:
             with pytest.raises(ValueError, match="distilled"):
                 spaced(STUDENT, 4, spacing)
     with pytest.raises(ValueError, match="undistilled"):
-        dpm(rough_eps, noise(1), EMPTY, EMPTY, STUDENT, 4, 1.0)
+        dpm(rough_eps, noise(1), EMPTY, STUDENT, 4)
     with pytest.raises(ValueError, match="1001"):
         spaced(TEACHER, 1001, "trailing")
 
@@ -198,6 +201,6 @@ def test_known_noise_is_taken_off() -> None:
     a = TEACHER.alpha_bar()
     start = (a[999].sqrt() * x0 + (1 - a[999]).sqrt() * true).float()
     for sampler in (ddim, dpm):
-        got = sampler(lambda x, t, c: true, start, EMPTY, EMPTY, TEACHER, 4, 1.0, "trailing")
+        got = sampler(lambda x, t, c: true, start, EMPTY, TEACHER, 4, "trailing")
         assert (got - x0).norm() / x0.norm() < 1e-3
     assert torch.allclose(x0_from_eps(start, true, a[999]), x0, atol=1e-4)

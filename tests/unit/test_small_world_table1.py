@@ -16,17 +16,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from animatelcm_core.schedule import SCHEDULES
+from training.pipeline import Pipeline, Sampling
 from training.randomness import sample_generator
 from training.small_world.experiments import figure5, table1
 from training.small_world.measure import cells, pictures
 from training.small_world.measure.cells import Cell, fill, load_cell
 from training.small_world.measure.metrics import NAMES, Measured, Space, real_clips
-from training.small_world.measure.pipelines import Arm, Files, Setting, sample
+from training.small_world.measure.pipelines import Files, sample
 from training.small_world.measure.results import Result, find, frechet_claims, result, row, teacher_claims
 from training.small_world.world import judge
 from training.small_world.world.clips import BODIES, COLOURS, MOTIONS, draw, sample_clips
 
-CELL = Cell("animatelcm", "fake", Setting("lcm", 2), clips=30, seed=3)
+CELL = Cell("animatelcm", "fake", Sampling("lcm", 2), clips=30, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def space(net: judge.BodyNet) -> Space:
     return Space(real_clips(30, 1, net).features)
 
 
-def fake(wrong: float = 0.0, fail_after: int = 10**9) -> Arm:
+def fake(wrong: float = 0.0, fail_after: int = 10**9) -> Pipeline:
     """Shows a real clip of every caption, but for a share `wrong` of grey ones; raises after some batches."""
     asked: list[list[str]] = []
 
@@ -69,21 +70,21 @@ def fake(wrong: float = 0.0, fail_after: int = 10**9) -> Arm:
         clips[: round(wrong * len(texts))] = 0.5
         return clips
 
-    return Arm("fake", lambda x, t, c: 0.5 * x, SCHEDULES["text to video"], encode, decode)
+    return Pipeline(lambda x, t, c: 0.5 * x, SCHEDULES["text to video"], encode, decode)
 
 
 def test_noise_is_paired_between_settings() -> None:
     seen: list[Tensor] = []
-    arm = replace(fake(), eps=lambda x, t, c: (seen.append(x.clone()), 0.5 * x)[1])
-    teacher = replace(arm, schedule=SCHEDULES["animatediff"])
+    pipeline = replace(fake(), eps=lambda x, t, c: (seen.append(x.clone()), 0.5 * x)[1])
+    teacher = replace(pipeline, schedule=SCHEDULES["animatediff"])
     texts = ["a red fish sleeping", "a blue crab swimming up"]
-    sample(arm, Setting("lcm", 1), texts, seed=5, start=10)
-    sample(teacher, Setting("ddim", 1, 1.0, "trailing"), texts, seed=5, start=10)
-    sample(teacher, Setting("dpm++", 1, 3.0, "leading"), texts, seed=5, start=10)
+    sample(pipeline, Sampling("lcm", 1), texts, seed=5, start=10)
+    sample(teacher, Sampling("ddim", 1, 1.0, "trailing"), texts, seed=5, start=10)
+    sample(teacher, Sampling("dpm++", 1, 3.0, "leading"), texts, seed=5, start=10)
     assert torch.equal(seen[0], seen[1])
     assert torch.equal(seen[0], seen[2][:2])
     assert torch.equal(seen[0], seen[2][2:])  # both halves of guidance
-    sample(arm, Setting("lcm", 1), texts, seed=5, start=20)
+    sample(pipeline, Sampling("lcm", 1), texts, seed=5, start=20)
     assert not torch.equal(seen[0], seen[3])
 
 
@@ -146,11 +147,11 @@ def test_rows_have_every_number_with_its_interval(space: Space) -> None:
 def test_best_guidance_is_the_least_frechet_of_its_setting(space: Space) -> None:
     plan, tried = table1.Plan(), []
     for cell in plan.search():
-        off = abs(cell.setting.guidance - (2.0 if cell.setting.sampler == "ddim" else 3.0))
+        off = abs(cell.sampling.guidance - (2.0 if cell.sampling.sampler == "ddim" else 3.0))
         tried.append(result(cell, measured(0.5, off, space), space, draws=2))
     best = plan.best(tried)
     assert len(best) == len(plan.grid()) == 16
-    assert {(c.method, c.setting.guidance) for c in best} == {("ddim", 2.0), ("dpm++", 3.0)}
+    assert {(c.method, c.sampling.guidance) for c in best} == {("ddim", 2.0), ("dpm++", 3.0)}
     assert {(c.clips, c.seed, c.why) for c in best} == {(200, table1.SEED, "best")}
     assert table1.SEARCH_SEED != table1.SEED
 
@@ -194,10 +195,10 @@ def test_whole_table_from_files_to_json(
 ) -> None:
     """The command at its smoke size, with models that show one batch of real clips over and over."""
     clips = (draw(sample_clips(10, sample_generator(8, 0))),)
-    arm = replace(fake(), schedule=SCHEDULES["animatediff"], decode=lambda latents: clips[0])
+    pipeline = replace(fake(), schedule=SCHEDULES["animatediff"], decode=lambda latents: clips[0])
     some = Measured(torch.ones(90, 4, dtype=torch.bool), torch.ones(90), space.real.repeat(3, 1))
     monkeypatch.setattr(table1, "result", partial(result, draws=10))
-    monkeypatch.setattr(table1, "build", lambda name, files: arm)
+    monkeypatch.setattr(table1, "build", lambda files: pipeline)
     monkeypatch.setattr(table1, "through_vae", lambda checkpoint, n, net: some)
     monkeypatch.setattr(table1, "real_clips", lambda n, seed, net: some)
     (tmp_path / "w.safetensors").write_bytes(b"weights")

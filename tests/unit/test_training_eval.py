@@ -23,6 +23,7 @@ from training.eval.captions import read_captions
 from training.eval.clipsim import load_clip
 from training.eval.rows import kept_rows
 from training.eval.videos import read_about, write_video
+from training.pipeline import Conditions, Sampling
 from training.randomness import sample_generator
 from training.small_world.measure import evaluation
 from training.small_world.world import judge
@@ -77,36 +78,39 @@ def test_the_command_end_to_end_and_again_after_a_cut(
     assert not list(to.rglob("*.part"))
     assert read_about(to / "steps_2" / "00001.mp4")["caption"] == CAPTIONS[1]
 
-    monkeypatch.setattr(plan, "load", None)  # nothing is missing: no network is needed
+    monkeypatch.setattr(plan.Pipeline, "load", None)  # nothing is missing: no network is needed
     assert run(to, *more) == 0
     assert run(to, *more, "--seed", "1") == 1
     assert "Use a new folder for --to" in capsys.readouterr().err
 
 
-def test_clips_repeat_captions_with_new_noise_and_methods_share_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    noises: dict[int, Tensor] = {}
+class Recorder:
+    """Keeps what it is asked for and shows black clips."""
 
-    def keep(
-        arm: Any, setting: Any, captions: list[str], noise: Tensor, generator: torch.Generator
+    def __init__(self) -> None:
+        self.captions: list[str] = []
+        self.noises: list[Tensor] = []
+
+    def sample(
+        self, conditions: Conditions, noise: Tensor, _sampling: Sampling, _generator: torch.Generator
     ) -> Tensor:
-        noises[len(noises)] = noise
-        assert captions == [CAPTIONS[(len(noises) - 1) % 2]]
-        return noise
+        self.captions += conditions.captions
+        self.noises.append(noise)
+        return torch.zeros(1, 2, 3, 64, 64)
 
-    class Arm:
-        decode = staticmethod(lambda latents: torch.zeros(1, 2, 3, 64, 64))
 
-    monkeypatch.setattr(plan, "denoise", keep)
+def test_clips_repeat_captions_with_new_noise_and_methods_share_it(tmp_path: Path):
+    pipeline = Recorder()
     prompts = tmp_path / "captions.csv"
     prompts.write_text("id,caption\n" + "".join(f"1,{c}\n" for c in CAPTIONS), encoding="utf-8")
     ask = [*SMALL, "--prompts", str(prompts), "--clips", "4", "--frames", "2", "--to", str(tmp_path)]
     for method in ("lcm", "ddim"):
         made = plan_of(parser().parse_args([*ask, "--method", method]))
         for number in range(4):
-            path = tmp_path / method / f"{number}.mp4"
-            plan.sample_clip(made, Arm(), made.setting(1), number, path, torch.device("cpu"))  # type: ignore[arg-type]
+            clip = number, tmp_path / method / f"{number}.mp4"
+            plan.sample_clip(made, pipeline, 1, clip, torch.device("cpu"))  # type: ignore[arg-type]
+    noises = pipeline.noises
+    assert pipeline.captions == [*CAPTIONS[:2]] * 4
     assert not torch.equal(noises[0], noises[2])
     assert all(torch.equal(noises[i], noises[i + 4]) for i in range(4))
 

@@ -17,7 +17,7 @@ from animatelcm_core.schedule import SCHEDULES
 
 from ..arithmetic import wait_for
 from ..config import BaseConfig, ConfigError
-from ..pipeline import Arm, Precision, Sampler, Setting, check, denoise, load
+from ..pipeline import Conditions, Pipeline, Precision, Sampler, Sampling
 from ..randomness import generator_for
 from ..samplers import Spacing
 from .rows import digest
@@ -48,8 +48,8 @@ class Plan:
     schedule: str | None = None
     precision: Precision = "no"
 
-    def setting(self, steps: int) -> Setting:
-        return Setting(self.sampler, steps, self.guidance, self.spacing)
+    def sampling(self, steps: int) -> Sampling:
+        return Sampling(self.sampler, steps, self.guidance, self.spacing)
 
     def asked(self) -> list[str]:
         """The caption of each clip."""
@@ -105,33 +105,34 @@ def fill(plan: Plan, to: Path, device: torch.device) -> None:
     if not missing:
         return
     schedule = SCHEDULES[plan.schedule] if plan.schedule else None
-    arm = load(plan.base, "", plan.strength, schedule, plan.sampler, device, plan.precision)
+    pipeline = Pipeline.load(plan.base, schedule, plan.sampler, plan.strength, device, plan.precision)
     for steps in plan.steps:
-        check(plan.setting(steps), arm.schedule)
+        plan.sampling(steps).check(pipeline.schedule)
     for done, (steps, number, path) in enumerate(missing, len(wanted) - len(missing) + 1):
-        seconds = sample_clip(plan, arm, plan.setting(steps), number, path, device)
+        seconds = sample_clip(plan, pipeline, steps, (number, path), device)
         print(f"{done}/{len(wanted)} steps {steps} clip {number} {seconds:.2f} s", flush=True)
 
 
 def sample_clip(
-    plan: Plan, arm: Arm, setting: Setting, number: int, path: Path, device: torch.device
+    plan: Plan, pipeline: Pipeline, steps: int, clip: tuple[int, Path], device: torch.device
 ) -> float:
-    """Sample clip `number` and write it; seconds of text, sampling and decoding, without the writing."""
-    height, width = plan.size
+    """Sample the clip of a number and write it to its path.
+
+    Returns the seconds of text, sampling and decoding, without the writing.
+    """
+    (number, path), (height, width) = clip, plan.size
     shape = (1, plan.frames, 4, height // 8, width // 8)
     noise = torch.randn(shape, generator=generator_for(plan.seed, "noise", number)).to(device)
-    fresh, caption = (
-        generator_for(plan.seed, "fresh noise", number),
-        plan.captions[number % len(plan.captions)],
-    )
+    fresh = generator_for(plan.seed, "fresh noise", number)
+    caption = plan.captions[number % len(plan.captions)]
     wait_for(device)
     began = time.perf_counter()
-    pixels = arm.decode(denoise(arm, setting, [caption], noise, fresh))[0]
+    pixels = pipeline.sample(Conditions([caption]), noise, plan.sampling(steps), fresh)[0]
     wait_for(device)
     seconds = round(time.perf_counter() - began, 4)
     if not torch.isfinite(pixels).all():
         raise FloatingPointError(
-            f"got pixels that are not finite in clip {number} at {setting.steps} steps; expected numbers. "
+            f"got pixels that are not finite in clip {number} at {steps} steps; expected numbers. "
             "Try --precision bf16 or no."
         )
     write_video(path, pixels, {"caption": caption, "seed": [plan.seed, number], "seconds": seconds})

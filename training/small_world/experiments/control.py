@@ -22,30 +22,27 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from animatelcm_core.atomic import write_text
 from animatelcm_core.consistency import add_noise, x0_from_eps
 from animatelcm_core.formats import AdapterKind, build_motion_model
+from animatelcm_core.motion_module import MotionModel
 from animatelcm_core.schedule import SCHEDULES
 
 from ...adapters import Control, load_adapter
-from ...base import Base, load_base, load_motion_file
+from ...base import Base, load_motion_file
 from ...config import BaseConfig, HintConfig, parse_run
 from ...eval.intervals import bootstrap, centred_interval, wilson
 from ...hints import edge_hints
-from ...pipeline import merge_lora_of
+from ...pipeline import Conditions, Pipeline, Sampling, load_merged
 from ...randomness import sample_generator
-from ...roles import Hints, Network, Parts, Role
-from ...samplers import lcm
+from ...roles import Hints, Parts
 from ..measure import pictures
 from ..measure.results import about, shown
 from ..paths import DEMO, JUDGE, RESULTS, ROOT
@@ -87,28 +84,28 @@ class Model:
     """The distilled model of exported files."""
 
     base: Base
-    motion: nn.Module
+    motion: MotionModel
 
     @classmethod
     def load(cls, checkpoint: Path, lora: Path, motion: Path) -> Model:
         config = BaseConfig(variant="shapes", checkpoint=checkpoint, motion=motion, lora=lora)
-        base = load_base(config)
-        merge_lora_of(config, base, 1.0)
-        base.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(base, build_motion_model(load_motion_file(motion, "shapes"), nn, torch.float32))
+        file = load_motion_file(motion, "shapes")
+        return cls(load_merged(config), build_motion_model(file, nn, torch.float32))
+
+    def pipeline(self, control: Control | None) -> Pipeline:
+        return Pipeline.of(self.base, SCHEDULE, Parts(motion=self.motion, control=control))
 
     @torch.inference_mode()
     def sample(self, given: Asked, control: Control | None) -> Tensor:
         """Clips (n, f, 3, 64, 64) in 0..1. Equal numbers give equal noise, with hints or without."""
-        parts = []
+        parts, pipeline, sampling = [], self.pipeline(control), Sampling("lcm", STEPS)
         for start in range(0, len(given.captions), BATCH):
             captions = given.captions[start : start + BATCH]
             shape = (len(captions), FRAMES, 4, SIZE // 8, SIZE // 8)
             noise = torch.randn(shape, generator=sample_generator(SEED + 1, start))
             fresh, hints = sample_generator(SEED + 2, start), given.hints[start : start + BATCH]
-            with self.led(control, hints.flatten(0, 1)) as eps:
-                latents = lcm(eps, noise, self.base.encode_text(captions), SCHEDULE, STEPS, fresh)
-            parts.append(self.base.decode(latents.flatten(0, 1)).unflatten(0, shape[:2]))
+            conditions = Conditions(captions, Hints(hints.flatten(0, 1)))
+            parts.append(pipeline.sample(conditions, noise, sampling, fresh))
         return torch.cat(parts)
 
     @torch.inference_mode()
@@ -120,32 +117,17 @@ class Model:
     @torch.inference_mode()
     def denoised(self, given: Asked, latents: Tensor, control: Control, t: int) -> Tensor:
         """What one step makes at t of the clips in latents (n, f, 4, 8, 8), with noise, under their hints."""
-        parts = []
+        parts, pipeline = [], self.pipeline(control)
         for start in range(0, len(given.captions), BATCH):
             part = slice(start, start + BATCH)
             x0 = latents[part]
             noise = torch.randn(x0.shape, generator=sample_generator(SEED + 3, start))
             alpha_bar = SCHEDULE.alpha_bar()[t].expand(len(x0))
             x = add_noise(x0, noise, alpha_bar)
-            with self.led(control, given.hints[part].flatten(0, 1)) as eps:
-                predicted = eps(x, t, self.base.encode_text(given.captions[part]))
+            with pipeline.conditioned(Hints(given.hints[part].flatten(0, 1)), FRAMES):
+                predicted = pipeline.eps(x, t, pipeline.encode_text(given.captions[part]))
             parts.append(x0_from_eps(x, predicted, alpha_bar))
         return torch.cat(parts)
-
-    @contextmanager
-    def led(self, control: Control | None, hints: Tensor) -> Iterator[Any]:
-        """The noise prediction for clips with these hints ((n f), 3, 64, 64)."""
-        network = Network(self.base.unet, Parts(motion=cast(Any, self.motion), control=control))
-        role = Role(cast(Any, self.motion), control=None if control is None else 0.0)
-
-        def eps(x: Tensor, t: int, context: Tensor) -> Tensor:
-            flat = rearrange(x, "n f c h w -> (n f) c h w").contiguous(memory_format=torch.channels_last)
-            steps = torch.full((len(flat),), t)
-            out = network(flat, steps, repeat(context, "n l c -> (n f) l c", f=FRAMES))
-            return rearrange(out, "(n f) c h w -> n f c h w", n=len(x))
-
-        with network.acting(role, FRAMES, Hints(hints)):
-            yield eps
 
 
 @dataclass

@@ -23,10 +23,11 @@ from animatelcm_core.atomic import write_text
 
 from ...eval.intervals import over_seeds
 from ...eval.metrics import frechet
+from ...pipeline import Pipeline, Sampling
 from ..measure import pictures
 from ..measure.cells import BATCH
 from ..measure.metrics import NAMES, Measured, Space, measure_clips
-from ..measure.pipelines import Arm, Setting, sample
+from ..measure.pipelines import sample
 from ..measure.results import about
 from ..paths import RESULTS
 from ..world import judge
@@ -54,7 +55,7 @@ class Evaluation:
 
 
 def evaluate_checkpoint(
-    arm: Arm, net: judge.BodyNet, space: Space, clips: int = 90, steps: int = 4, seed: int = SEED
+    model: Pipeline, net: judge.BodyNet, space: Space, clips: int = 90, steps: int = 4, seed: int = SEED
 ) -> dict[str, float]:
     """Numbers of the model as it is: `steps` of consistency sampling without guidance.
 
@@ -64,7 +65,7 @@ def evaluate_checkpoint(
     labels, parts = labels_in_turn(clips), []
     for start in range(0, clips, BATCH):
         part = labels[start : start + BATCH]
-        pixels = sample(arm, Setting("lcm", steps), captions_of(part), seed, start)
+        pixels = sample(model, Sampling("lcm", steps), captions_of(part), seed, start)
         parts.append(measure_clips(pixels, part, net))
     measured = Measured.joined(parts)
     shares = measured.right.double().mean(0).tolist()

@@ -35,7 +35,6 @@ from ...config import AdaptConfig, EncoderSection
 from ...config_file import parse
 from ...eval.intervals import wilson
 from ...image_conditioning import build_encoder
-from ...samplers import unet_eps
 from ...stages.encoder import ENCODER, EncoderStage
 from ..measure import i2v_metrics, pictures
 from ..measure.i2v_metrics import Beginnings, ImageModel, Kept
@@ -76,7 +75,7 @@ def from_run(run: Path, lora: Path, vae: Path) -> ImageModel:
         return model
     motion = MotionModel(networks.MOTION)
     motion.load_state_dict(trained)
-    return replace(model, eps=unet_eps(model.base.unet, motion.eval().blocks()))
+    return replace(model, motion=motion.eval())
 
 
 def colour_errors(clips: Tensor, given: Beginnings, net: judge.BodyNet) -> dict[str, dict[str, float]]:

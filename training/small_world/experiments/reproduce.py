@@ -150,7 +150,7 @@ class Reproduction:
             weights = state.average or state.online
             files = export_weights(config, weights, state, config.out / "evaluated")
             lora = next((p for p in files if p.stem.endswith("_lora")), self.lora)
-            model = build(arm, Files(self.base, files[-1], lora))
+            model = build(Files(self.base, files[-1], lora))
             got = figure5.evaluate_checkpoint(model, net, Space(real.features), self.scale.clips)
             tflop = before + state.step * state.counters["tflop_per_step"]
             numbers = round(tflop, 4), got["frechet"], got["all_right"]

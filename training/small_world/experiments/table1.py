@@ -25,11 +25,12 @@ from animatelcm_core.atomic import write_text
 
 from ...eval.intervals import bootstrap, centred_interval
 from ...eval.metrics import real_versus_real
+from ...pipeline import Sampler, Sampling
 from ...samplers import Spacing
 from ..measure import pictures
 from ..measure.cells import Cell, fill, kept, load_cell
 from ..measure.metrics import Measured, Space, real_clips
-from ..measure.pipelines import Files, Sampler, Setting, build
+from ..measure.pipelines import Files, build
 from ..measure.results import Result, about, frechet_claims, result, rounded, row, shown, teacher_claims
 from ..paths import DEMO, JUDGE, RESULTS
 from ..teacher.export import restore_checkpoint
@@ -59,17 +60,18 @@ class Plan:
     def fixed(self) -> list[Cell]:
         """All cells whose guidance needs no search."""
         students = ("animatelcm", "animatelcm_personal")[: 1 + self.personal]
-        cells = [self._cell(name, name, Setting("lcm", steps)) for name in students for steps in self.steps]
+        cells = [self._cell(name, name, Sampling("lcm", steps)) for name in students for steps in self.steps]
         cells += [
-            replace(c, setting=replace(c.setting, guidance=PAPER_GUIDANCE), why="paper") for c in self.grid()
+            replace(c, sampling=replace(c.sampling, guidance=PAPER_GUIDANCE), why="paper")
+            for c in self.grid()
         ]
-        teacher = Setting("ddim", self.teacher_steps, self.teacher_guidance, "trailing")
+        teacher = Sampling("ddim", self.teacher_steps, self.teacher_guidance, "trailing")
         return [*cells, self._cell("teacher", "teacher", teacher)]
 
     def grid(self) -> list[Cell]:
         """One cell of the teacher for each solver, spacing and number of steps, at guidance 1."""
         return [
-            self._cell(solver, "teacher", Setting(solver, steps, 1.0, spacing))
+            self._cell(solver, "teacher", Sampling(solver, steps, 1.0, spacing))
             for solver in SOLVERS
             for spacing in self.spacings
             for steps in self.steps
@@ -79,7 +81,7 @@ class Plan:
         """Every setting of `grid` at every guidance tried, on seeds of their own."""
         own = dict(clips=self.search_clips, seed=SEARCH_SEED, why="search")
         return [
-            replace(c, setting=replace(c.setting, guidance=g), **own)
+            replace(c, sampling=replace(c.sampling, guidance=g), **own)
             for c in self.grid()
             for g in self.guidances
         ]
@@ -88,14 +90,14 @@ class Plan:
         """The setting with the least Frechet distance for each solver, spacing and number of steps."""
         best: dict[tuple[str, str, int], Result] = {}
         for r in searched:
-            s = r.cell.setting
+            s = r.cell.sampling
             key = (s.sampler, s.spacing, s.steps)
             if key not in best or r.frechet < best[key].frechet:
                 best[key] = r
         return [replace(r.cell, clips=self.clips, seed=SEED, why="best") for r in best.values()]
 
-    def _cell(self, method: str, arm: str, setting: Setting) -> Cell:
-        return Cell(method, arm, setting, self.clips, SEED)
+    def _cell(self, method: str, model: str, sampling: Sampling) -> Cell:
+        return Cell(method, model, sampling, self.clips, SEED)
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
@@ -132,14 +134,14 @@ def measure_all(options: argparse.Namespace, net: judge.BodyNet) -> tuple[list[R
         files["animatelcm_personal"] = replace(student, checkpoint=options.personal)
     judged = hashlib.sha256(options.judge.read_bytes()).hexdigest()[:16]
     guard(out, {"judge": judged, **{name: f.digest() for name, f in files.items()}})
-    arms = {name: build(name, f) for name, f in files.items()}
+    models = {name: build(f) for name, f in files.items()}
     plan = plan_of(options)
     real = kept(out / f"real_{plan.real}.safetensors", lambda: real_clips(plan.real, REAL_SEED, net))
     space, cells, tried = Space(real.features), plan.fixed(), plan.search()
-    fill(out, cells + tried, arms, net, options.backwards)
+    fill(out, cells + tried, models, net, options.backwards)
     searched = [result(cell, load_cell(out, cell), space, draws=2) for cell in tried]
     best = plan.best(searched)
-    fill(out, best, arms, net, options.backwards)
+    fill(out, best, models, net, options.backwards)
     return [result(cell, load_cell(out, cell), space) for cell in cells + best], searched, space
 
 
@@ -184,7 +186,7 @@ def report(options: argparse.Namespace, net: judge.BodyNet) -> dict[str, Any]:
         "rows": [row(r) for r in results],
         "claims": [*teacher_claims(results), *frechet_claims(results)],
         "search": [
-            {"method": r.cell.method, **vars(r.cell.setting), "frechet": round(r.frechet, 3)}
+            {"method": r.cell.method, **vars(r.cell.sampling), "frechet": round(r.frechet, 3)}
             for r in searched
         ],
     }

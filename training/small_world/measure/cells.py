@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ...pipeline import Pipeline, Sampling
 from ...tensor_files import save_tensors
 from ..world import judge
 from ..world.clips import captions_of, labels_in_turn
 from .metrics import Measured, measure_clips
-from .pipelines import Arm, Setting, sample
+from .pipelines import sample
 
 BATCH = 10
 THUMBS = 5  # frames of each clip of the first batch that are kept to look at
@@ -26,14 +27,14 @@ THUMBS = 5  # frames of each clip of the first batch that are kept to look at
 
 @dataclass(frozen=True)
 class Cell:
-    """method: name of the row in the table; arm: name of the model; clips a cell; seed of its noise.
+    """method: name of the row in the table; model: its name; clips a cell; seed of its noise.
 
     why: what the guidance was chosen for: `paper`, `best`, `search`, or nothing to choose.
     """
 
     method: str
-    arm: str
-    setting: Setting
+    model: str
+    sampling: Sampling
     clips: int
     seed: int
     why: str = ""
@@ -44,7 +45,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        s = self.setting
+        s = self.sampling
         return f"{self.method}_{s.steps}_{s.guidance:g}_{s.spacing}_seed{self.seed}"
 
 
@@ -53,7 +54,11 @@ def batch_path(folder: Path, cell: Cell, start: int) -> Path:
 
 
 def fill(
-    folder: Path, cells: list[Cell], arms: Mapping[str, Arm], net: judge.BodyNet, backwards: bool = False
+    folder: Path,
+    cells: list[Cell],
+    models: Mapping[str, Pipeline],
+    net: judge.BodyNet,
+    backwards: bool = False,
 ) -> None:
     """Sample and measure every batch of `cells` that is not in `folder` yet.
 
@@ -65,7 +70,7 @@ def fill(
         if path.exists():
             continue
         part = labels_in_turn(cell.clips)[start : start + BATCH]
-        clips = sample(arms[cell.arm], cell.setting, captions_of(part), cell.seed, start)
+        clips = sample(models[cell.model], cell.sampling, captions_of(part), cell.seed, start)
         keep_batch(path, clips, measure_clips(clips, part, net), start == 0)
         print(f"{done + 1}/{len(work)} {cell.key} {start + len(part)}/{cell.clips}", flush=True)
 

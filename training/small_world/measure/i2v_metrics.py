@@ -9,17 +9,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from animatelcm_core.attach import with_image_features
 from animatelcm_core.formats import build_image_encoder, build_motion_model
 from animatelcm_core.image_encoder import ImageEncoder
+from animatelcm_core.motion_module import MotionModel
 from animatelcm_core.schedule import SCHEDULES, Schedule
 
-from ...base import Base, load_base, load_motion_file
+from ...base import Base, load_motion_file
 from ...config import BaseConfig
 from ...image_conditioning import Reading, build_encoder, conditioning
-from ...pipeline import merge_lora_of
+from ...pipeline import Conditions, Pipeline, Sampling, load_merged
 from ...randomness import sample_generator
-from ...samplers import Eps, lcm, unet_eps
+from ...roles import Parts, Reference
 from ..teacher import networks
 from ..world import judge
 from ..world.clips import FRAMES, SIZE, Clips, draw, labels_in_turn, sample_clips, without_colour
@@ -61,7 +61,7 @@ class ImageModel:
     """A distilled model with an image encoder, or without one (text to video)."""
 
     base: Base
-    eps: Eps
+    motion: MotionModel
     schedule: Schedule
     encoder: ImageEncoder | None = None
     reading: Reading = "latents"
@@ -69,30 +69,23 @@ class ImageModel:
     @torch.inference_mode()
     def sample(self, given: Beginnings, steps: int, motion_scale: float, seed: int = SEED) -> Tensor:
         """Clips (n, f, 3, 64, 64) in 0..1. Equal seeds give equal noise, whatever the model."""
-        parts = []
+        parts, sampling = [], Sampling("lcm", steps)
+        pipeline = Pipeline.of(self.base, self.schedule, Parts(motion=self.motion, encoder=self.encoder))
         for start in range(0, len(given), BATCH):
             pictures = given.pictures[start : start + BATCH] * 2 - 1
             captions = given.captions()[start : start + BATCH]
             shape = (len(captions), FRAMES, 4, SIZE // 8, SIZE // 8)
             noise = torch.randn(shape, generator=sample_generator(seed, start))
-            eps = self.eps if self.encoder is None else self.conditioned(pictures, motion_scale)
-            fresh = sample_generator(seed + 1, start)
-            latents = lcm(eps, noise, self.base.encode_text(captions), self.schedule, steps, fresh)
-            parts.append(self.base.decode(latents.flatten(0, 1)).unflatten(0, shape[:2]))
+            conditions = Conditions(captions, self.reference(pictures, motion_scale))
+            parts.append(pipeline.sample(conditions, noise, sampling, sample_generator(seed + 1, start)))
         return torch.cat(parts)
 
-    def conditioned(self, pictures: Tensor, motion_scale: float) -> Eps:
-        """The noise prediction for clips that begin as pictures (n, 3, 64, 64) in -1..1."""
-        assert self.encoder is not None
+    def reference(self, pictures: Tensor, motion_scale: float) -> Reference | None:
+        """For clips that begin as pictures (n, 3, 64, 64) in -1..1; nothing where no encoder reads them."""
+        if self.encoder is None:
+            return None
         latents = self.base.encode_pixels(pictures)
-        given = conditioning(self.reading, latents, pictures, FRAMES)
-        features = self.encoder(given, list(range(FRAMES)) * len(pictures), motion_scale)
-
-        def eps(x: Tensor, t: int, context: Tensor) -> Tensor:
-            with with_image_features(self.base.unet, features):
-                return self.eps(x, t, context)
-
-        return eps
+        return Reference(conditioning(self.reading, latents, pictures, FRAMES), motion_scale)
 
 
 def load(
@@ -100,14 +93,10 @@ def load(
 ) -> ImageModel:
     """The model of exported files. schedule: other than the one that the motion file names."""
     config = BaseConfig(variant="shapes", checkpoint=checkpoint, vae=vae, motion=motion, lora=lora)
-    base = load_base(config)
-    merge_lora_of(config, base, 1.0)
     file = load_motion_file(motion, "shapes")
-    modules = build_motion_model(file, nn, torch.float32)
-    base.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return ImageModel(
-        base,
-        unet_eps(base.unet, modules.blocks()),
+        load_merged(config),
+        build_motion_model(file, nn, torch.float32),
         SCHEDULES[schedule or file.schedule],
         build_image_encoder(file, nn, torch.float32),
     )

@@ -51,7 +51,7 @@ def rounded(values: tuple[float, float], places: int) -> list[float]:
 
 def row(of: Result) -> dict[str, Any]:
     """One row of table1.json: every number with its 95 % interval."""
-    setting = of.cell.setting
+    setting = of.cell.sampling
     return {
         "method": of.cell.method,
         "steps": setting.steps,
@@ -83,7 +83,7 @@ def numbers(measured: Measured, frechet: float, frechet_draws: Tensor) -> dict[s
 
 def find(results: list[Result], method: str, steps: int | None = None) -> Result:
     """The cell of a method that has one (at this number of steps). ValueError for none or several."""
-    (one,) = [r for r in results if r.cell.method == method and steps in (None, r.cell.setting.steps)]
+    (one,) = [r for r in results if r.cell.method == method and steps in (None, r.cell.sampling.steps)]
     return one
 
 
@@ -102,7 +102,7 @@ def frechet_claims(results: list[Result]) -> list[dict[str, Any]]:
     """AnimateLCM's Frechet distance over each baseline's, at the paper's guidance and at its best."""
     out = []
     for theirs in results:
-        setting, why = theirs.cell.setting, theirs.cell.why
+        setting, why = theirs.cell.sampling, theirs.cell.why
         if why not in ("paper", "best") or setting.steps not in (1, 2, 4):
             continue
         ours = find(results, "animatelcm", setting.steps)

@@ -13,13 +13,14 @@ import time
 from pathlib import Path
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor
 
 from animatelcm_core.atomic import write_text
 
+from ...base import Base
+from ...pipeline import Conditions, Pipeline, Sampling
 from ...randomness import sample_generator
-from ...samplers import ddim, unet_eps
+from ...roles import Parts
 from ..world import domains, judge
 from ..world.clips import FRAMES, all_labels, captions_of, draw, sample_clips
 from . import networks
@@ -55,13 +56,6 @@ def shares(right: dict[str, Tensor]) -> dict[str, float]:
     return {key: float(value.float().mean()) for key, value in right.items()}
 
 
-@torch.inference_mode()
-def decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
-    """(n, f, 4, 8, 8) in model units -> (n, f, 3, 64, 64) in 0..1."""
-    parts = [networks.decode(vae, part / networks.LATENT_SCALE) for part in latents.flatten(0, 1).split(64)]
-    return (torch.cat(parts).unflatten(0, latents.shape[:2]) / 2 + 0.5).clamp(0, 1)
-
-
 def held_out(n: int, seed: int = 10_000) -> tuple[Tensor, Tensor]:
     """Clips that no training step draws, and their labels (n, 3)."""
     clips = sample_clips(n, sample_generator(seed, 0))
@@ -95,20 +89,20 @@ def decibel(got: Tensor, wanted: Tensor) -> float:
 def draw_samples(out: Path, clips: int, guidance: float, seed: int, motion: bool) -> tuple[Tensor, Tensor]:
     """Clips (n, f, 3, 64, 64) and their labels (n, 3); without `motion` single pictures (f = 1)."""
     image, vae = load_image(out), load_vae(out)
-    blocks, schedule = None, IMAGE_SCHEDULE
+    parts, schedule = Parts(), IMAGE_SCHEDULE
     if motion:
-        blocks, schedule = load_motion(out).blocks(), MOTION_SCHEDULE
+        parts, schedule = Parts(motion=load_motion(out)), MOTION_SCHEDULE
+    base = Base("shapes", image.unet, vae, image.text, networks.tokenize)
+    pipeline, sampling = Pipeline.of(base, schedule, parts), Sampling("ddim", 25, guidance)
     combinations = all_labels()
     labels = torch.tensor([combinations[i % len(combinations)] for i in range(clips)])
     frames = FRAMES if motion else 1
-    empty = networks.encode_text(image.text, [""])
     pictures = []
     for start in range(0, clips, 10):
         part = labels[start : start + 10]
-        context = networks.encode_text(image.text, captions_of(part))
+        texts = captions_of(part)
         noise = torch.randn(len(part), frames, 4, 8, 8, generator=sample_generator(seed, start))
-        latents = ddim(unet_eps(image.unet, blocks), noise, context, empty, schedule, 25, guidance)
-        pictures.append(decode(vae, latents))
+        pictures.append(pipeline.sample(Conditions(texts), noise, sampling))
     return torch.cat(pictures), labels
 
 

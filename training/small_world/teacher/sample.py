@@ -14,10 +14,12 @@ from safetensors.torch import load_file
 
 from animatelcm_core.schedule import SCHEDULES
 
-from ...samplers import ddim, unet_eps
+from ...base import Base
+from ...pipeline import Conditions, Pipeline, Sampling
+from ...roles import Parts
 from ...tensor_files import save_tensors
 from ..paths import DEMO
-from .networks import encode_text
+from .networks import tokenize
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,14 +35,10 @@ def main(options: argparse.Namespace) -> None:
     from .export import restore  # it imports every stage, which sampling alone does without
 
     model = restore(options.folder)
-    context, empty = encode_text(model.image.text, [options.caption, ""]).split(1)
-    latents = ddim(
-        unet_eps(model.image.unet, model.motion.blocks()),
+    base = Base("shapes", model.image.unet, model.vae, model.image.text, tokenize)
+    latents = Pipeline.of(base, SCHEDULES["animatediff"], Parts(motion=model.motion)).denoise(
+        Conditions([options.caption]),
         load_file(options.noise)["noise"][None],
-        context,
-        empty,
-        SCHEDULES["animatediff"],
-        options.steps,
-        options.guidance,
+        Sampling("ddim", options.steps, options.guidance),
     )
     save_tensors(options.out, {"latents": latents[0]})
