@@ -45,7 +45,7 @@ def add(target: CacheWriter, first: int, last: int) -> None:
     for number in range(first, last):
         caption = ("", "a", "bb", "ccc")[number % 4]
         new = None if target.knows(caption) else context(caption)
-        target.add(caption, latents(number), new, name=f"{number}.mp4", labels={"body": number % 3})
+        target.add(caption, latents(number), new, name=f"{number}.mp4")
 
 
 def filled(out: Path, count: int = 10) -> Path:
@@ -59,7 +59,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert isinstance(dataset, CachedDataset)
     assert len(dataset) == 10
     assert (dataset.meta.frames, dataset.meta.height, dataset.meta.width) == (2, 24, 32)
-    assert (dataset.latent_shape, dataset.labels) == ((2, 4, 3, 4), ["body"])
+    assert dataset.latent_shape == (2, 4, 3, 4)
     assert torch.equal(dataset.null_context, NULL.half())
     for number in (9, 0, 4, 3):
         sample = dataset.load(number, torch.Generator())
@@ -69,11 +69,10 @@ def test_round_trip(tmp_path: Path) -> None:
         assert torch.equal(sample.latents, latents(number).half())
         assert sample.caption == dataset.caption(number) == ("", "a", "bb", "ccc")[number % 4]
         assert torch.equal(sample.context, (context(sample.caption) if sample.caption else NULL).half())
-        assert sample.labels == {"body": number % 3}
     batch = next(iter(Loader(dataset, seed=0, batch=10)))
     assert batch.latents is not None
     assert batch.latents.dtype == torch.float32
-    assert sorted(batch.labels["body"].tolist()) == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert batch.latents.shape == (10, 2, 4, 3, 4)
 
 
 def test_equal_captions_are_stored_once(tmp_path: Path) -> None:
@@ -106,7 +105,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def test_an_interrupted_cache_is_gone_on_with(tmp_path: Path) -> None:
+def test_an_interrupted_cache_is_resumed(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted(writer(tmp_path / "cut"))
     with pytest.raises(DataError, match="unfinished cache .* with 4 samples"):
@@ -150,8 +149,6 @@ def test_numbers_that_are_not_finite_are_refused_on_the_way_in(tmp_path: Path) -
     target.add("", latents(0))
     with pytest.raises(DataError, match=r"expected \(2, 4, 3, 4\)"):
         target.add("", latents(0)[:1])
-    with pytest.raises(DataError, match="labels"):
-        target.add("", latents(0), labels={"body": 1})
 
 
 def test_numbers_that_are_not_finite_are_skipped_on_the_way_out(tmp_path: Path) -> None:
@@ -172,6 +169,34 @@ def json_metadata(path: Path) -> dict[str, str]:
     data = path.read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return header["__metadata__"]
+
+
+def as_earlier(folder: Path) -> None:
+    """The cache as earlier releases wrote it: labels in the index and in every shard."""
+    index = json.loads((folder / "index.json").read_text())
+    index["labels"] = ["body"]
+    for shard in index["shards"]:
+        path = folder / shard["file"]
+        labels = torch.arange(shard["samples"])
+        save_file({**load_file(path), "label.body": labels}, path, json_metadata(path))
+        shard["size"] = path.stat().st_size
+    (folder / "index.json").write_text(json.dumps(index))
+
+
+def test_a_cache_of_an_earlier_release_is_read_and_resumed(tmp_path: Path) -> None:
+    as_earlier(filled(tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(writer(tmp_path / "cut"))
+    as_earlier(tmp_path / "cut")
+    with writer(tmp_path / "cut") as target:
+        add(target, 4, 10)
+    for name in ("whole", "cut"):
+        dataset = CachedDataset(tmp_path / name)
+        for number in range(10):
+            sample = dataset.load(number, torch.Generator())
+            assert sample.latents is not None
+            assert torch.equal(sample.latents, latents(number).half())
+            assert sample.caption == ("", "a", "bb", "ccc")[number % 4]
 
 
 def test_damage_is_named(tmp_path: Path) -> None:

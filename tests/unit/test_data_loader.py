@@ -150,7 +150,7 @@ def test_the_random_state_of_the_run_is_left_alone() -> None:
 def test_collate() -> None:
     def sample(position: int, latents: Tensor) -> Sample:
         context = torch.ones(7, 4, dtype=torch.float16)
-        return Sample(position, "a", latents=latents, context=context, labels={"body": position})
+        return Sample(position, "a", latents=latents, context=context)
 
     batch = collate([sample(k, torch.ones(2, 4, 3, 3, dtype=torch.float16)) for k in (4, 9)])
     assert batch.latents is not None
@@ -158,7 +158,7 @@ def test_collate() -> None:
     assert batch.pixels is None
     assert (batch.latents.shape, batch.latents.dtype) == ((2, 2, 4, 3, 3), torch.float32)
     assert batch.context.shape == (2, 7, 4)
-    assert batch.labels["body"].tolist() == batch.positions.tolist() == [4, 9]
+    assert batch.positions.tolist() == [4, 9]
     pixels = collate(
         [Sample(0, "a", pixels=torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 1, 1, 2))]
     ).pixels

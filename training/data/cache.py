@@ -70,11 +70,6 @@ class CachedDataset(Dataset):
         return self._index.latent_shape
 
     @property
-    def labels(self) -> list[str]:
-        """Names of the labels that every sample has."""
-        return self._index.labels
-
-    @property
     def null_context(self) -> Tensor:
         """(77, c) float16: the context of the empty caption."""
         return self._handle(0).get_slice("contexts")[0]
@@ -92,7 +87,6 @@ class CachedDataset(Dataset):
         try:
             handle = self._handle(shard)
             latents = handle.get_slice("latents")[row]
-            labels = {name: int(handle.get_slice(f"label.{name}")[row]) for name in self.labels}
             caption, context = self._text(index)
         except (OSError, SafetensorError, DataError, IndexError, KeyError) as error:
             raise UnreadableMedia(f"its shard is broken: {error}") from None
@@ -101,7 +95,7 @@ class CachedDataset(Dataset):
         for what, value in (("latents", latents), ("context", context)):
             if not torch.isfinite(value).all():
                 raise UnreadableMedia(f"its {what} has numbers that are not finite; encode it again")
-        return Sample(index, caption, latents=latents, context=context, labels=labels)
+        return Sample(index, caption, latents=latents, context=context)
 
     def _text(self, index: int) -> tuple[str, Tensor]:
         """Caption and (77, c) context of a sample."""
@@ -156,7 +150,7 @@ def _checked(folder: Path, fingerprint: str | None) -> CacheIndex:
 
 
 def _check_alike(folder: Path, index: CacheIndex, first: CacheIndex) -> None:
-    for field in ("fingerprint", "meta", "latent_shape", "context_shape", "labels"):
+    for field in ("fingerprint", "meta", "latent_shape", "context_shape"):
         if getattr(index, field) != getattr(first, field):
             raise DataError(
                 f"got {folder} with {field} {getattr(index, field)}, expected {getattr(first, field)} as in "

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from animatelcm_core.atomic import write_text
 
@@ -47,9 +47,14 @@ class CacheIndex(_Model):
     meta: CacheMeta
     latent_shape: tuple[int, int, int, int] | None = None  # f, channels, height, width
     context_shape: tuple[int, int]  # tokens, channels
-    labels: list[str] = Field(default_factory=list)
     shards: list[Shard] = Field(default_factory=list)
     complete: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_release(cls, values: Any) -> Any:
+        """Earlier indexes name labels of the samples, which nothing reads."""
+        return {k: v for k, v in values.items() if k != "labels"} if isinstance(values, dict) else values
 
     @property
     def samples(self) -> int:

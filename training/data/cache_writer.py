@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,14 +23,13 @@ class _Row:
     latents: Tensor  # float16
     text: int
     name: str
-    labels: Mapping[str, int]
 
 
 class CacheWriter:
     """`with CacheWriter(...) as writer: writer.add(...)`; an end without an error completes the cache.
 
-    fingerprint: names the VAE and text model; null_context: (77, c) of the empty caption. An unfinished cache
-    in `out` is gone on with: its samples are kept, `samples` and `consumed` say how many. Raises DataError
+    fingerprint: names the VAE and text model; null_context: (77, c) of the empty caption. Resumes an
+    unfinished cache in `out`: its samples are kept, `samples` and `consumed` say how many. Raises DataError
     where `out` holds a cache made from something else.
     """
 
@@ -89,7 +87,6 @@ class CacheWriter:
         context: Tensor | None = None,
         *,
         name: str = "",
-        labels: Mapping[str, int] | None = None,
         consumed: int | None = None,
     ) -> None:
         """Add a sample; a full shard is written at once.
@@ -101,14 +98,14 @@ class CacheWriter:
         name = name or f"sample {self.samples}"
         if self.index.complete:
             raise DataError(f"got another sample for {self.out}, which is complete; use an empty folder.")
-        self._check_shape(name, latents, labels or {})
+        self._check_shape(name, latents)
         latents = half(latents, f"the latents of {name}")
         if caption not in self._ids:
             if context is None or tuple(context.shape) != self.index.context_shape:
                 got = "none" if context is None else tuple(context.shape)
                 raise DataError(f"got context {got} for {name}; expected {self.index.context_shape}.")
             self._remember(caption, half(context, f"the context of {name}"))
-        self._rows.append(_Row(latents, self._ids[caption], name, dict(labels or {})))
+        self._rows.append(_Row(latents, self._ids[caption], name))
         self._consumed = self._consumed + 1 if consumed is None else consumed
         if len(self._rows) >= self._shard_size:
             self._flush(complete=False)
@@ -120,17 +117,16 @@ class CacheWriter:
         if not self.index.complete:
             self._flush(complete=True)
 
-    def _check_shape(self, name: str, latents: Tensor, labels: Mapping[str, int]) -> None:
+    def _check_shape(self, name: str, latents: Tensor) -> None:
         if self.index.latent_shape is None:
             if latents.ndim != 4:
                 raise DataError(f"got latents {tuple(latents.shape)} for {name}; expected (f, 4, h/8, w/8).")
             frames, channels, height, width = latents.shape
             self.index.latent_shape = (frames, channels, height, width)
-            self.index.labels = sorted(labels)
-        if tuple(latents.shape) != self.index.latent_shape or sorted(labels) != self.index.labels:
+        if tuple(latents.shape) != self.index.latent_shape:
             raise DataError(
-                f"got latents {tuple(latents.shape)} with labels {sorted(labels)} for {name}; expected "
-                f"{self.index.latent_shape} with {self.index.labels}, as in the other samples."
+                f"got latents {tuple(latents.shape)} for {name}; expected {self.index.latent_shape}, as in "
+                "the other samples."
             )
 
     def _remember(self, caption: str, context: Tensor) -> None:
@@ -158,8 +154,6 @@ class CacheWriter:
             "text": torch.tensor([row.text for row in rows]),
             "contexts": torch.stack(self._contexts) if self._contexts else none,
         }
-        for label in self.index.labels:
-            tensors[f"label.{label}"] = torch.tensor([row.labels[label] for row in rows])
         words = {"captions": self._captions, "names": [row.name for row in rows]}
         content = save(tensors, {"words": json.dumps(words)})  # one entry: safetensors shuffles several
         path = self.out / f"{number:05d}.safetensors"

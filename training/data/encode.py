@@ -181,7 +181,6 @@ class _Job:
                 latent,
                 contexts.get(sample.caption),
                 name=self.dataset.name(index),
-                labels=sample.labels,
                 consumed=sample.position - first + 1,
             )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,7 +23,6 @@ class Sample:
     latents: Tensor | None = None  # (f, 4, h/8, w/8) float16, in model units (VAE latents times 0.18215)
     context: Tensor | None = None  # (77, c) float16, of the text model
     hints: Tensor | None = None  # like pixels, where the data has hints
-    labels: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,6 @@ class Batch:
     latents: Tensor | None = None  # (b, f, 4, h/8, w/8), in model units
     context: Tensor | None = None  # (b, 77, c)
     hints: Tensor | None = None  # (b, f, 3, h, w), 0..1
-    labels: dict[str, Tensor] = field(default_factory=dict)  # each (b,) int64
 
 
 class Dataset(ABC):
@@ -65,10 +63,6 @@ class Dataset(ABC):
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """One batch of samples of one shape. Raises DataError where shapes or kinds differ."""
-    labels = {
-        name: torch.tensor([sample.labels[name] for sample in samples], dtype=torch.int64)
-        for name in samples[0].labels
-    }
     pixels, hints = _stack("pixels", samples), _stack("hints", samples)
     return Batch(
         positions=torch.tensor([sample.position for sample in samples], dtype=torch.int64),
@@ -77,7 +71,6 @@ def collate(samples: Sequence[Sample]) -> Batch:
         latents=_floats("latents", samples),
         context=_floats("context", samples),
         hints=None if hints is None else hints.to(torch.float32).div_(255),
-        labels=labels,
     )
 
 
