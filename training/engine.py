@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from . import arithmetic, checkpoint
 from .config import ConfigError, RunConfig, fingerprint
-from .data.loader import Loader
+from .data.loader import Loader, Stream
 from .data.sample import Batch
 from .ema import ema_update
 from .lr_schedule import lr_at
@@ -53,12 +53,14 @@ class Trainer:
         position = self._resume()
         self.loader = Loader(
             dataset,
-            seed=config.seed,
-            batch=config.batch.size,
-            process_index=accelerator.process_index,
-            processes=accelerator.num_processes,
-            start=position,
-            workers=config.batch.workers,
+            Stream(
+                seed=config.seed,
+                batch=config.batch.size,
+                process_index=accelerator.process_index,
+                processes=accelerator.num_processes,
+                start=position,
+                workers=config.batch.workers,
+            ),
         )
         stage.online = accelerator.prepare_model(stage.network)
         self.stop = False

@@ -20,6 +20,7 @@ from training.data import (
     CacheWriter,
     DataError,
     Loader,
+    Stream,
     UnreadableMedia,
     open_dataset,
 )
@@ -69,7 +70,7 @@ def test_round_trip(tmp_path: Path) -> None:
         assert torch.equal(sample.latents, latents(number).half())
         assert sample.caption == dataset.caption(number) == ("", "a", "bb", "ccc")[number % 4]
         assert torch.equal(sample.context, (context(sample.caption) if sample.caption else NULL).half())
-    batch = next(iter(Loader(dataset, seed=0, batch=10)))
+    batch = next(iter(Loader(dataset, Stream(seed=0, batch=10))))
     assert batch.latents is not None
     assert batch.latents.dtype == torch.float32
     assert batch.latents.shape == (10, 2, 4, 3, 4)
@@ -87,7 +88,7 @@ def test_workers_map_the_files_themselves(tmp_path: Path) -> None:
     copy = pickle.loads(pickle.dumps(dataset))
     assert copy.caption(5) == "a"
     alone, helped = (
-        [batch.latents for batch in islice(Loader(dataset, seed=0, batch=3, workers=workers), 5)]
+        [batch.latents for batch in islice(Loader(dataset, Stream(seed=0, batch=3, workers=workers)), 5)]
         for workers in (0, 1)
     )
     assert all(
@@ -160,7 +161,7 @@ def test_numbers_that_are_not_finite_are_skipped_on_the_way_out(tmp_path: Path) 
     dataset = CachedDataset(folder)
     with pytest.raises(UnreadableMedia, match="its latents has numbers that are not finite"):
         dataset.load(6, torch.Generator())
-    loader = Loader(dataset, seed=0, batch=10, report=lambda line: None)
+    loader = Loader(dataset, Stream(seed=0, batch=10), report=lambda line: None)
     next(iter(loader))
     assert list(loader.skipped) == ["00001.safetensors[2]"]
 

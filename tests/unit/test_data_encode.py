@@ -14,7 +14,8 @@ import torch
 from data_files import TinyEncoder, real_videos, video_folder
 from torch import Tensor
 
-from training.data import CachedDataset, DataError, Dataset, Loader, VideoFolder, Videos, encode
+from training.data import CachedDataset, DataError, Dataset, Loader, Stream, VideoFolder, Videos
+from training.encode import Encoding, encode
 
 
 def videos(folder: Path, stride: int = 2) -> VideoFolder:
@@ -42,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_encode_and_read_back(folder: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     encoder = TinyEncoder()
-    report = encode(videos(folder), encoder, tmp_path, shard_size=2, batch=2, report=lines.append)
+    report = encode(videos(folder), encoder, tmp_path, Encoding(shard_size=2, batch=2), report=lines.append)
     assert report.samples == 5
     assert report.skipped["f.mp4"] == "its caption is empty"
     assert "not a video" in report.skipped["c.mp4"]
@@ -78,15 +79,17 @@ class Stopping(TinyEncoder):
 
 @pytest.mark.parametrize("last", [0, 1, 2, 3, 4])
 def test_an_interrupted_encode_goes_on_and_ends_the_same(folder: Path, tmp_path: Path, last: int) -> None:
-    encode(videos(folder), TinyEncoder(), tmp_path / "whole", shard_size=2, passes=2, report=quiet)
+    encode(videos(folder), TinyEncoder(), tmp_path / "whole", Encoding(shard_size=2, passes=2), report=quiet)
     with pytest.raises(KeyboardInterrupt):
-        encode(videos(folder), Stopping(last), tmp_path / "cut", shard_size=2, passes=2, report=quiet)
+        encode(
+            videos(folder), Stopping(last), tmp_path / "cut", Encoding(shard_size=2, passes=2), report=quiet
+        )
     encoder = TinyEncoder()
-    encode(videos(folder), encoder, tmp_path / "cut", shard_size=2, passes=2, report=quiet)
+    encode(videos(folder), encoder, tmp_path / "cut", Encoding(shard_size=2, passes=2), report=quiet)
     assert encoder.clips == 10 - 2 * (last // 2)  # whole shards are not made again
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
     encode(
-        videos(folder), Stopping(0), tmp_path / "cut", shard_size=2, passes=2, report=quiet
+        videos(folder), Stopping(0), tmp_path / "cut", Encoding(shard_size=2, passes=2), report=quiet
     )  # nothing to do
 
 
@@ -96,29 +99,37 @@ def test_a_killed_encode_goes_on(folder: Path, tmp_path: Path) -> None:
     if child == 0:
         torch.set_num_threads(1)
         try:
-            encode(videos(folder), Stopping(3, kill=True), tmp_path / "cut", shard_size=2, report=quiet)
+            encode(
+                videos(folder), Stopping(3, kill=True), tmp_path / "cut", Encoding(shard_size=2), report=quiet
+            )
         finally:
             os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL
-    encode(videos(folder), TinyEncoder(), tmp_path / "cut", shard_size=2, report=quiet)
-    encode(videos(folder), TinyEncoder(), tmp_path / "whole", shard_size=2, report=quiet)
+    encode(videos(folder), TinyEncoder(), tmp_path / "cut", Encoding(shard_size=2), report=quiet)
+    encode(videos(folder), TinyEncoder(), tmp_path / "whole", Encoding(shard_size=2), report=quiet)
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
 def test_another_folder_or_setting_is_not_mixed_in(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        encode(videos(folder), Stopping(2), tmp_path, shard_size=2, report=quiet)
+        encode(videos(folder), Stopping(2), tmp_path, Encoding(shard_size=2), report=quiet)
     with pytest.raises(DataError, match="expected frames=3 .* go on with the same"):
-        encode(videos(folder, stride=1), TinyEncoder(), tmp_path, shard_size=2, report=quiet)
+        encode(videos(folder, stride=1), TinyEncoder(), tmp_path, Encoding(shard_size=2), report=quiet)
     with pytest.raises(DataError, match="go on with the same"):
-        encode(videos(folder), TinyEncoder(), tmp_path, shard_size=2, seed=1, report=quiet)
+        encode(videos(folder), TinyEncoder(), tmp_path, Encoding(shard_size=2, seed=1), report=quiet)
 
 
 def test_parts_and_workers_make_the_same_cache(folder: Path, tmp_path: Path) -> None:
     encode(videos(folder), TinyEncoder(), tmp_path / "whole", report=quiet)
     for part in range(2):
-        encode(videos(folder), TinyEncoder(), tmp_path / "parts", part=(part, 2), workers=part, report=quiet)
+        encode(
+            videos(folder),
+            TinyEncoder(),
+            tmp_path / "parts",
+            Encoding(part=(part, 2), workers=part),
+            report=quiet,
+        )
     whole, parts = CachedDataset(tmp_path / "whole"), CachedDataset(tmp_path / "parts")
     assert len(whole) == len(parts) == 5
     for index in range(5):
@@ -147,7 +158,7 @@ def test_real_videos_all_the_way(tmp_path: Path) -> None:
         (source / name).with_suffix(".txt").write_text(f"a video of {path.stem}")
     dataset: Dataset = VideoFolder(Videos(path=source, frames=4, stride=8, size=(64, 64)))
     assert encode(dataset, TinyEncoder(), tmp_path / "out", report=quiet).samples == 4
-    batch = next(islice(Loader(CachedDataset(tmp_path / "out"), seed=0, batch=4), 1))
+    batch = next(islice(Loader(CachedDataset(tmp_path / "out"), Stream(seed=0, batch=4)), 1))
     assert batch.latents is not None
     assert batch.latents.shape == (4, 4, 4, 8, 8)
     assert sorted(batch.captions)[1] == "a video of bikes"

@@ -14,7 +14,7 @@ import webdataset
 from data_files import frame_number, write_video
 from PIL import Image
 
-from training.data import DataError, Loader, Shards, UnreadableMedia, WebShards
+from training.data import DataError, Loader, Shards, Stream, UnreadableMedia, WebShards
 
 SMALL = {"frames": 3, "stride": 2, "size": (32, 32)}
 
@@ -95,8 +95,8 @@ def test_an_epoch_shuffles_tars_and_windows_and_resumes(tmp_path: Path) -> None:
     assert sorted(order.tolist()) == list(range(30))
     assert [len(set((window // 6).tolist())) for window in order.split(6)] == [1] * 5  # one tar a window
     assert not torch.equal(order, dataset.order(0, 1))
-    whole = [batch.captions for batch in islice(Loader(dataset, seed=2, batch=4), 9)]
-    resumed = [batch.captions for batch in islice(Loader(dataset, seed=2, batch=4, start=20), 4)]
+    whole = [batch.captions for batch in islice(Loader(dataset, Stream(seed=2, batch=4)), 9)]
+    resumed = [batch.captions for batch in islice(Loader(dataset, Stream(seed=2, batch=4, start=20)), 4)]
     assert resumed == whole[5:]
 
 

@@ -3,7 +3,7 @@
     python -m training encode --config sd15_video --set data.path=/data/webvid --to cache/webvid
     python -m training video --config sd15_video --set "data={kind: cached, path: cache/webvid}"
 
-Several processes or machines: `--part 0/8` to `--part 7/8`. A run that was cut goes on where it was.
+Several processes or machines: `--part 0/8` to `--part 7/8`. A run that was cut resumes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import torch
 
 from ..base import load_base
 from ..config import ConfigError, parse_run
-from ..data import Cached, encode, open_dataset
+from ..data import Cached, open_dataset
+from ..encode import Encoding, encode
 from .common import add_config_options, config_path, guarded
 
 
@@ -54,17 +55,10 @@ def main(arguments: list[str]) -> int:
                 'Use --set "data={kind: videos, path: FOLDER}".'
             )
         base = load_base(config.base).to(options.device)
-        encode(
-            open_dataset(config.data),
-            base,
-            options.to,
-            seed=config.seed,
-            passes=options.passes,
-            batch=options.batch,
-            shard_size=options.shard_size,
-            workers=options.workers,
-            part=options.part,
+        how = Encoding(
+            config.seed, options.passes, options.batch, options.shard_size, options.workers, options.part
         )
+        encode(open_dataset(config.data), base, options.to, how)
         return 0
 
     return guarded(run)

@@ -1,6 +1,6 @@
 """Data for training: folders, CSVs, WebDataset tars and cached latents -> samples -> batches.
 
-    loader = Loader(open_dataset(config), seed=0, batch=4, start=position)
+    loader = Loader(open_dataset(config), Stream(seed=0, batch=4, start=position))
 
 The stream of samples depends on the seed and the position only: not on workers, processes or restarts.
 """
@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from .cache import CachedDataset, CacheMeta, CacheWriter
 from .config import Cached, DataConfig, Images, Shards, Videos
-from .encode import Encoder, EncodeReport, encode
 from .errors import DataError, UnreadableMedia
 from .folders import ImageFolder, VideoFolder
-from .loader import Loader
+from .loader import Loader, Stream
 from .media import read_clip, read_image
 from .sample import Batch, Dataset, Sample, collate
 from .webshards import WebShards
@@ -26,19 +25,17 @@ __all__ = [
     "DataConfig",
     "DataError",
     "Dataset",
-    "EncodeReport",
-    "Encoder",
     "ImageFolder",
     "Images",
     "Loader",
     "Sample",
     "Shards",
+    "Stream",
     "UnreadableMedia",
     "VideoFolder",
     "Videos",
     "WebShards",
     "collate",
-    "encode",
     "open_dataset",
     "read_clip",
     "read_image",

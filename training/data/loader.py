@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.utils.data as torch_data
@@ -71,16 +71,14 @@ class _Reader(torch_data.Dataset[_Fetched]):
 class _Slices(torch_data.Sampler[list[int]]):
     """Positions of this process's part of each global batch, for ever."""
 
-    start: int
-    batch: int
-    process_index: int
-    processes: int
+    stream: Stream
 
     def __iter__(self) -> Iterator[list[int]]:
-        base = self.start + self.process_index * self.batch
+        s = self.stream
+        base = s.start + s.process_index * s.batch
         while True:
-            yield list(range(base, base + self.batch))
-            base += self.batch * self.processes
+            yield list(range(base, base + s.batch))
+            base += s.batch * s.processes
 
 
 def _leave_signals_to_the_run(_worker: int) -> None:
@@ -89,37 +87,44 @@ def _leave_signals_to_the_run(_worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-class Loader:
-    """`for batch in loader`: never ends; a second loop goes on where the first one stopped.
+@dataclass(frozen=True)
+class Stream:
+    """Which batches a process sees. Raises DataError for numbers that make none.
 
     batch: samples of this process; start: samples that all processes together have consumed, `position` of
-    the run that is resumed. Raises DataError when most of the data cannot be read.
+    the run that is resumed. workers: processes that read ahead.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        *,
-        seed: int,
-        batch: int,
-        process_index: int = 0,
-        processes: int = 1,
-        start: int = 0,
-        workers: int = 0,
-        report: Report = log_line,
-    ) -> None:
-        if batch < 1 or start < 0 or workers < 0 or not 0 <= process_index < processes:
+    seed: int
+    batch: int
+    process_index: int = 0
+    processes: int = 1
+    start: int = 0
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        negative = self.start < 0 or self.workers < 0
+        if self.batch < 1 or negative or not 0 <= self.process_index < self.processes:
             raise DataError(
-                f"got batch {batch}, start {start}, workers {workers}, process {process_index}/{processes}; "
-                "expected a batch of 1 or more, no negative number, a process below their number."
+                f"got batch {self.batch}, start {self.start}, workers {self.workers}, process "
+                f"{self.process_index}/{self.processes}; expected a batch of 1 or more, no negative number, "
+                "a process below their number."
             )
+
+
+class Loader:
+    """`for batch in loader`: never ends; a second loop starts where the first one stopped.
+
+    Raises DataError when most of the data cannot be read.
+    """
+
+    def __init__(self, dataset: Dataset, stream: Stream, report: Report = log_line) -> None:
         if len(dataset) == 0:
             raise DataError("got a data set without samples; expected one or more.")
-        self.position = start  # samples consumed by all processes
-        self._reader = _Reader(dataset, seed)
+        self.position = stream.start  # samples consumed by all processes
+        self._reader = _Reader(dataset, stream.seed)
         self._tally = Tally(dataset, report)
-        self._batch, self._process_index, self._processes = batch, process_index, processes
-        self._workers = workers
+        self._stream = stream
 
     @property
     def skipped(self) -> dict[str, str]:
@@ -127,12 +132,12 @@ class Loader:
         return self._tally.skipped
 
     def __iter__(self) -> Generator[Batch, None, None]:
-        slices = _Slices(self.position, self._batch, self._process_index, self._processes)
+        stream = replace(self._stream, start=self.position)
         fetching = torch_data.DataLoader(
             self._reader,
-            sampler=slices,
+            sampler=_Slices(stream),
             batch_size=None,
-            num_workers=self._workers,
+            num_workers=stream.workers,
             worker_init_fn=_leave_signals_to_the_run,
             generator=torch.Generator(),  # its own: the run's random state stays as it is
         )
@@ -143,5 +148,5 @@ class Loader:
                 self._tally.skip(skip)
             if fetched.exhausted:
                 raise DataError(self._tally.complaint())
-            self.position += self._batch * self._processes
+            self.position += stream.batch * stream.processes
             yield collate(fetched.samples)

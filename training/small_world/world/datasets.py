@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ...base import load_base
 from ...config import BaseConfig
-from ...data import Dataset, Sample, encode
+from ...data import Dataset, Sample
+from ...encode import Encoding, encode
 from ...randomness import sample_generator
 from . import degraded
 from .clips import FRAMES, draw, sample_clips, without_colour
@@ -84,11 +85,11 @@ def make_clean(checkpoint: Path, out: Path, videos: int = VIDEOS) -> None:
     """Encode the clips of stage three into `out/mixed` and `out/clips`. Resumes."""
     base = load_base(BaseConfig(variant="shapes", checkpoint=checkpoint))
     for name in ("mixed", "clips"):
-        encode(CleanVideos(videos, name == "mixed"), base, out / name, batch=4, shard_size=256)
+        encode(CleanVideos(videos, name == "mixed"), base, out / name, Encoding(batch=4, shard_size=256))
 
 
 def make_caches(checkpoint: Path, out: Path, images: int = IMAGES, videos: int = VIDEOS) -> None:
     """Encode pictures and degraded videos into `out/images` and `out/videos`. Resumes."""
     base = load_base(BaseConfig(variant="shapes", checkpoint=checkpoint))
-    encode(Pictures(images), base, out / "images", batch=64, shard_size=2048)
-    encode(DegradedVideos(videos), base, out / "videos", batch=4, shard_size=256)
+    encode(Pictures(images), base, out / "images", Encoding(batch=64, shard_size=2048))
+    encode(DegradedVideos(videos), base, out / "videos", Encoding(batch=4, shard_size=256))

@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from animatelcm_core.atomic import write_text
 
-from .cache_index import INDEX, CacheMeta, read_index
-from .cache_writer import CacheWriter
-from .errors import DataError
-from .reading import Report, Skip, Tally, read
-from .sample import Dataset, Sample, to_float
+from .data.cache_index import INDEX, CacheMeta, read_index
+from .data.cache_writer import CacheWriter
+from .data.errors import DataError
+from .data.reading import Report, Skip, Tally, read
+from .data.sample import Dataset, Sample, to_float
 
 SKIPPED = "skipped.json"
 
@@ -53,6 +53,25 @@ class EncodeReport:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """passes: clips of every sample, each from a place of its own; batch: samples encoded together.
+
+    shard_size: samples a file; workers: processes that decode. part: (I, N), only this part of the data, into
+    the folder part-I-of-N of the cache.
+    """
+
+    seed: int = 0
+    passes: int = 1
+    batch: int = 1
+    shard_size: int = 256
+    workers: int = 0
+    part: tuple[int, int] = (0, 1)
+
+
+ENCODING = Encoding()
+
+
 class _Source(torch_data.Dataset[Sample | Skip]):
     """Position p is sample p mod n of pass p // n; passes differ in where clips begin."""
 
@@ -64,42 +83,31 @@ class _Source(torch_data.Dataset[Sample | Skip]):
 
 
 def encode(
-    dataset: Dataset,
-    encoder: Encoder,
-    out: Path,
-    *,
-    seed: int = 0,
-    passes: int = 1,
-    batch: int = 1,
-    shard_size: int = 256,
-    workers: int = 0,
-    part: tuple[int, int] = (0, 1),
-    report: Report = print,
+    dataset: Dataset, encoder: Encoder, out: Path, how: Encoding = ENCODING, report: Report = print
 ) -> EncodeReport:
-    """Encode every sample of `dataset` `passes` times into `out`, or into its part-I-of-N for part (I, N).
+    """Encode every sample of `dataset` into `out`; resumes after the last whole shard.
 
-    batch: samples encoded together; workers: processes that decode. Run again after a kill or a full disk, it
-    goes on after the last whole shard. Skipped files are counted in out/skipped.json. Raises DataError where
-    `out` holds another cache or most files cannot be read, OSError for a full disk.
+    Skipped files are counted in out/skipped.json. Raises DataError where `out` holds another cache or most
+    files cannot be read, OSError for a full disk.
     """
     began = time.monotonic()
-    number, parts = part
-    total = len(dataset) * passes
+    number, parts = how.part
+    total = len(dataset) * how.passes
     first, end = total * number // parts, total * (number + 1) // parts
     out = out if parts == 1 else out / f"part-{number}-of-{parts}"
     out.mkdir(parents=True, exist_ok=True)
-    job = _Job(dataset, encoder, out, shard_size, _digest(dataset, seed, passes))
+    job = _Job(dataset, encoder, out, how.shard_size, _digest(dataset, how.seed, how.passes))
     done = job.consumed
     if not job.complete:
         source = torch_data.DataLoader(
-            _Source(dataset, seed),
+            _Source(dataset, how.seed),
             sampler=range(first + done, end),
             batch_size=None,
-            num_workers=workers,
+            num_workers=how.workers,
             generator=torch.Generator(),  # its own: the caller's random state stays as it is
         )
         with tqdm(total=end - first, initial=done, unit="sample", disable=None, smoothing=0.05) as bar:
-            job.run(iter(source), first, batch, bar, report)
+            job.run(iter(source), first, how.batch, bar, report)
     result = EncodeReport(job.samples, job.skipped, time.monotonic() - began)
     _tell(result, out, report)
     return result
@@ -198,7 +206,7 @@ class _Job:
 
 
 def _digest(dataset: Dataset, seed: int, passes: int) -> str:
-    """Of the data set's files and settings: an unfinished cache goes on only with the same."""
+    """Of the data set's files and settings: an unfinished cache is resumed only with the same."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([dataset.settings(), seed, passes]).encode())
     for index in range(len(dataset)):
