@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 from typing_extensions import override
 
-from . import folders
+from ..animatelcm_core.host import folders
 from .apply import ApplyMotionModel, ModelSampling
 from .color_align import ColorAlign
 from .control import ControlLoRA, EdgeHints
@@ -14,8 +14,6 @@ from .image_to_video import ImageToVideo
 from .loaders import LoadCheckpoint, LoadMotionModel
 from .long_video import LongVideo
 from .sampling import EmptyVideoLatent, Sample, SamplerLCM, Scheduler
-
-folders.register()  # before the first schema lists files
 
 NODES: list[type[io.ComfyNode]] = [
     LoadCheckpoint,
@@ -40,4 +38,5 @@ class AnimateLCMExtension(ComfyExtension):
 
     @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        folders.register()  # before the first schema lists files
         return NODES

@@ -6,12 +6,14 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..animatelcm_core.host.checks import check_choice
+from ..animatelcm_core.host.compat import output, schema, widget
 from ..animatelcm_core.host.load.motion import Motion
+from ..animatelcm_core.host.patches.evaluation import Range
 from ..animatelcm_core.host.patches.motion import with_motion
 from ..animatelcm_core.host.patches.schedule import with_schedule
-from ..animatelcm_core.schedule import custom
-from .compat import output, schema, widget
-from .inputs import AUTO, CATEGORY, KEEP, MOTION_TYPE, chosen_schedule, schedule_input
+from ..animatelcm_core.schedule import SCHEDULES, custom
+from .inputs import AUTO, CATEGORY, KEEP, MOTION_TYPE, chosen_schedule, percent_input, schedule_input
 
 
 class ApplyMotionModel(io.ComfyNode):
@@ -41,25 +43,15 @@ class ApplyMotionModel(io.ComfyNode):
                     tooltip="How much the temporal layers add, 0 to 2. 1: as trained. 0: no motion model, "
                     "the frames are sampled as separate images.",
                 ),
-                widget(
-                    io.Float,
+                percent_input(
                     "start_percent",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    advanced=True,
-                    tooltip="Where in the sampling the motion model begins, 0 to 1 (0: at pure noise).",
+                    0.0,
+                    "Where in the sampling the motion model begins, 0 to 1 (0: at pure noise).",
                 ),
-                widget(
-                    io.Float,
+                percent_input(
                     "end_percent",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    advanced=True,
-                    tooltip="Where in the sampling the motion model ends, 0 to 1 (1: at the clean picture).",
+                    1.0,
+                    "Where in the sampling the motion model ends, 0 to 1 (1: at the clean picture).",
                 ),
             ],
             outputs=[output(io.Model, "MODEL", "The video model: sample a batch of 16 latents as one clip.")],
@@ -75,7 +67,7 @@ class ApplyMotionModel(io.ComfyNode):
         start_percent: float,
         end_percent: float,
     ) -> io.NodeOutput:
-        model = with_motion(model, motion, strength, start_percent, end_percent)
+        model = with_motion(model, motion, strength, Range(start_percent, end_percent))
         if schedule != KEEP:
             model = with_schedule(model, chosen_schedule(schedule, motion.schedule))
         return io.NodeOutput(model)
@@ -124,5 +116,5 @@ class ModelSampling(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, schedule: str, beta_end: float, original_steps: int) -> io.NodeOutput:
-        chosen_schedule(schedule, schedule)
+        check_choice("schedule", schedule, SCHEDULES)
         return io.NodeOutput(with_schedule(model, custom(schedule, beta_end, original_steps)))

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from comfy_api.latest import io
 
 from ..animatelcm_core.color_align import Weights, align, official
+from ..animatelcm_core.host.checks import check_choice, check_per_frame
+from ..animatelcm_core.host.compat import output, schema, widget
 from ..animatelcm_core.host.reference import as_rgb
-from .compat import output, schema, widget
 from .inputs import CATEGORY
 
 FLOAT, OFFICIAL = "float", "official"
@@ -88,14 +89,9 @@ class ColorAlign(io.ComfyNode):
         mask: torch.Tensor | None = None,
         smoothing: float = 0.0,
     ) -> io.NodeOutput:
-        if mode not in (FLOAT, OFFICIAL):
-            raise ValueError(f"got the mode {mode!r}; expected {FLOAT} or {OFFICIAL}. Choose one of them.")
+        check_choice("mode", mode, (FLOAT, OFFICIAL))
         frames, references = as_rgb(images), as_rgb(reference)
-        if len(references) not in (1, len(frames)):
-            raise ValueError(
-                f"got {len(references)} references for {len(frames)} frames; expected one, or one per frame. "
-                "Pick one image."
-            )
+        check_per_frame(len(references), "references", len(frames), "Pick one image.")
         weights = Weights(hue, saturation, value)
         if mode == OFFICIAL:
             if mask is not None or smoothing > 0:
@@ -125,10 +121,7 @@ def _official(
 def fitted_mask(mask: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
     """mask (h, w) or (n, h, w) -> (1 or frames, h, w) of the frames' size. ValueError for another n."""
     mask = mask if mask.ndim == 3 else mask[None]
-    if len(mask) not in (1, len(frames)):
-        raise ValueError(
-            f"got {len(mask)} masks for {len(frames)} frames; expected one, or one per frame. Pick one mask."
-        )
+    check_per_frame(len(mask), "masks", len(frames), "Pick one mask.")
     size = frames.shape[1:3]
     if mask.shape[1:] != size:
         mask = F.interpolate(mask[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0]

@@ -8,10 +8,11 @@ import torch
 from comfy_api.latest import io
 
 from ..animatelcm_core.edges import MODES, edges
+from ..animatelcm_core.host import folders
+from ..animatelcm_core.host.checks import check_choice
+from ..animatelcm_core.host.compat import output, schema, widget
 from ..animatelcm_core.host.load.adapter_lora import with_adapter_lora
 from ..animatelcm_core.host.reference import as_rgb
-from . import folders
-from .compat import output, schema, widget
 from .inputs import CATEGORY
 
 
@@ -108,16 +109,13 @@ class EdgeHints(io.ComfyNode):
         high_threshold: float,
         smoothing: float,
     ) -> io.NodeOutput:
-        if mode not in MODES:
-            raise ValueError(
-                f"got the mode {mode!r}; expected one of {', '.join(MODES)}. Choose one of them."
-            )
+        edge_mode = check_choice("mode", mode, MODES)
         if low_threshold >= high_threshold:
             raise ValueError(
                 f"got low_threshold {low_threshold:g} and high_threshold {high_threshold:g}; expected low "
                 "less than high. Half of it is a good choice."
             )
-        return io.NodeOutput(edges(as_rgb(images), mode, low_threshold, high_threshold, smoothing))
+        return io.NodeOutput(edges(as_rgb(images), edge_mode, low_threshold, high_threshold, smoothing))
 
 
 def _threshold(name: str, default: float, does: str) -> io.Float.Input:

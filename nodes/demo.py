@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import comfy.controlnet
 from comfy_api.latest import io
 
+from ..animatelcm_core.host.checks import check_choice
+from ..animatelcm_core.host.compat import output, schema, widget
+from ..animatelcm_core.host.load.control import load_control
 from ..animatelcm_core.host.load.lora import with_lora
 from ..animatelcm_core.host.load.motion import load_file
 from ..animatelcm_core.host.load.small_model import load_small
 from ..animatelcm_core.host.patches.motion import with_motion
 from ..animatelcm_core.host.patches.schedule import with_schedule
 from ..animatelcm_core.schedule import SCHEDULES
-from .compat import output, schema, widget
 from .inputs import CATEGORY
 
 FOLDER = Path(__file__).resolve().parent.parent / "demo"
@@ -62,16 +63,13 @@ class LoadDemo(io.ComfyNode):
 
     @classmethod
     def execute(cls, mode: str = TEXT) -> io.NodeOutput:
-        if mode not in MOTIONS:
-            raise ValueError(
-                f"got the mode {mode!r}; expected one of {', '.join(MOTIONS)}. Choose one of them."
-            )
+        check_choice("mode", mode, MOTIONS)
         own_vae = demo_file(FINE_VAE) if mode == IMAGE else None
         model, clip, vae = load_small(demo_file(CHECKPOINT), own_vae)
         motion = load_file(demo_file(MOTIONS[mode]), MOTIONS[mode])
         model = with_lora(model, demo_file(LORA), 1.0)
         model = with_schedule(with_motion(model, motion), SCHEDULES[motion.schedule])
-        return io.NodeOutput(model, clip, vae, comfy.controlnet.load_controlnet(demo_file(ADAPTER)))
+        return io.NodeOutput(model, clip, vae, load_control(demo_file(ADAPTER)))
 
 
 def demo_file(name: str) -> str:

@@ -7,14 +7,17 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..animatelcm_core.host.checks import frame_warnings
+from ..animatelcm_core.host.checks import check_per_frame, frame_warnings
+from ..animatelcm_core.host.compat import output, schema, widget
 from ..animatelcm_core.host.load.motion import Motion
-from ..animatelcm_core.host.patches.image import encoder_of, with_image
+from ..animatelcm_core.host.messages import warn
+from ..animatelcm_core.host.patches.encoder import encoder_of
+from ..animatelcm_core.host.patches.evaluation import Range
+from ..animatelcm_core.host.patches.image import with_image
 from ..animatelcm_core.host.patches.motion import has_motion
 from ..animatelcm_core.host.reference import as_rgb, reference_latents
-from .compat import output, schema, widget
-from .errors import warn
-from .inputs import CATEGORY, MOTION_TYPE, empty_clip, frames_input, percent_input, pixels_input
+from ..animatelcm_core.host.sampling.latents import empty_clip
+from .inputs import CATEGORY, MOTION_TYPE, frames_input, percent_input, pixels_input
 
 
 class ImageToVideo(io.ComfyNode):
@@ -64,8 +67,18 @@ class ImageToVideo(io.ComfyNode):
                     tooltip="How strongly the image acts on each of the four levels of the model, from fine "
                     "to coarse, 0 to 2 each, e.g. 1, 1, 0.5, 0.5. Empty: all 1. One number: for all.",
                 ),
-                percent_input("start_percent", 0.0, "begins to act"),
-                percent_input("end_percent", 1.0, "ceases to act"),
+                percent_input(
+                    "start_percent",
+                    0.0,
+                    "Where in the sampling the image starts to act, 0 (pure noise) to 1 (the clean picture).",
+                    optional=True,
+                ),
+                percent_input(
+                    "end_percent",
+                    1.0,
+                    "Where in the sampling the image stops acting, 0 (pure noise) to 1 (the clean picture).",
+                    optional=True,
+                ),
                 MOTION_TYPE.Input(
                     "encoder",
                     optional=True,
@@ -96,16 +109,12 @@ class ImageToVideo(io.ComfyNode):
         encoder: Motion | None = None,
     ) -> io.NodeOutput:
         clip, image = empty_clip(width, height, frames), as_rgb(image)
-        if len(image) not in (1, frames):
-            raise ValueError(
-                f"got {len(image)} images for {frames} frames; expected one, or one per frame. Set frames to "
-                f"{len(image)}, or pick one image."
-            )
+        check_per_frame(len(image), "images", frames, f"Set frames to {len(image)}, or pick one image.")
         found = encoder_of(model, encoder)
         weights = parse_weights(level_weights, len(found.encoder.model.channels))
         latents = reference_latents(vae, image, width, height)
         warn(cls, [*frame_warnings(frames), *model_warnings(model)])
-        model = with_image(model, found, latents, motion_scale, weights, start_percent, end_percent)
+        model = with_image(model, found, latents, motion_scale, weights, Range(start_percent, end_percent))
         return io.NodeOutput(model, clip)
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.model_management
-import torch
 from comfy_api.latest import io
 
-from ..animatelcm_core.host.checks import MIN_FRAMES
+from ..animatelcm_core.host.checks import MIN_FRAMES, check_choice
+from ..animatelcm_core.host.compat import widget
 from ..animatelcm_core.schedule import SCHEDULES, Schedule
-from .compat import widget
 
 CATEGORY = "AnimateLCM"
 MOTION_TYPE: Any = io.Custom("ANIMATELCM_MOTION")
@@ -40,16 +38,8 @@ def schedule_input(*extra: str, default: str) -> Any:
 
 
 def chosen_schedule(choice: str, own: str) -> Schedule:
-    """The schedule of a choice; `own` is the motion model's, for auto.
-
-    ComfyUI 0.3.75 lets any text through here, so it is checked.
-    """
-    name = own if choice == AUTO else choice
-    if name not in SCHEDULES:
-        raise ValueError(
-            f"got the schedule {name!r}; expected one of {', '.join(SCHEDULES)}. Choose one of them."
-        )
-    return SCHEDULES[name]
+    """The schedule of a choice; `own` is the motion model's, for auto. Raises ValueError for no schedule."""
+    return SCHEDULES[check_choice("schedule", own if choice == AUTO else choice, SCHEDULES)]
 
 
 def denoise_input() -> Any:
@@ -102,8 +92,8 @@ def frames_input() -> Any:
     )
 
 
-def percent_input(name: str, default: float, does: str, what: str = "the image") -> Any:
-    """Where in the sampling something begins or ends to act."""
+def percent_input(name: str, default: float, tooltip: str, optional: bool = False) -> Any:
+    """Where in the sampling something starts to act, or stops."""
     return widget(
         io.Float,
         name,
@@ -111,17 +101,7 @@ def percent_input(name: str, default: float, does: str, what: str = "the image")
         min=0.0,
         max=1.0,
         step=0.01,
-        optional=True,
+        optional=optional,
         advanced=True,
-        tooltip=f"Where in the sampling {what} {does}, 0 (pure noise) to 1 (the clean picture).",
+        tooltip=tooltip,
     )
-
-
-def empty_clip(width: int, height: int, frames: int) -> dict[str, torch.Tensor]:
-    """A LATENT of zeros, one per frame. Raises ValueError for sides that are no multiple of 8 pixels."""
-    for name, pixels in (("width", width), ("height", height)):
-        if pixels % 8:
-            near = pixels // 8 * 8
-            raise ValueError(f"got {name} {pixels}; expected a multiple of 8. Use {near} or {near + 8}.")
-    shape = (frames, 4, height // 8, width // 8)
-    return {"samples": torch.zeros(shape, device=comfy.model_management.intermediate_device())}

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..animatelcm_core.host import folders
 from ..animatelcm_core.host.checks import check_base
+from ..animatelcm_core.host.compat import output, schema, widget
 from ..animatelcm_core.host.load.checkpoint import load_checkpoint
 from ..animatelcm_core.host.load.lora import lora_warnings, with_lora
 from ..animatelcm_core.host.load.motion import load_file
+from ..animatelcm_core.host.messages import warn
 from ..animatelcm_core.host.patches.motion import with_motion
 from ..animatelcm_core.host.patches.schedule import with_schedule
-from . import folders
-from .compat import output, schema, widget
-from .errors import warn
 from .inputs import AUTO, CATEGORY, MOTION_TYPE, chosen_schedule, schedule_input
 
 _MOTION_TOOLTIP = (

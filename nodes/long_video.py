@@ -7,10 +7,11 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..animatelcm_core.context import FUSES, SCHEDULES
+from ..animatelcm_core.host.checks import MIN_FRAMES
+from ..animatelcm_core.host.compat import output, schema, widget
+from ..animatelcm_core.host.messages import warn
 from ..animatelcm_core.host.patches.motion import has_motion
 from ..animatelcm_core.host.patches.windows import Windows, with_windows
-from .compat import output, schema, widget
-from .errors import warn
 from .inputs import CATEGORY, MOST_FRAMES
 
 
@@ -81,12 +82,12 @@ class LongVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         windows = Windows(context_length, overlap, schedule, fuse, freenoise)
         changed = with_windows(model, windows)
-        if context_length < 8 and has_motion(model):
+        if context_length < MIN_FRAMES and has_motion(model):
             warn(
                 cls,
                 [
-                    f"got a context_length of {context_length}; expected 8 or more (16 is what the motion "
-                    "models learned). Use 16: short windows move little or fall apart."
+                    f"got a context_length of {context_length}; expected {MIN_FRAMES} or more (16 is what "
+                    "the motion models learned). Use 16: short windows move little or fall apart."
                 ],
             )
         return io.NodeOutput(changed)

@@ -7,11 +7,13 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..animatelcm_core.host.checks import frame_warnings
+from ..animatelcm_core.host.compat import output, schema, widget
+from ..animatelcm_core.host.messages import show_on_node, warn
+from ..animatelcm_core.host.patches.motion import has_motion
+from ..animatelcm_core.host.sampling.latents import empty_clip
 from ..animatelcm_core.host.sampling.lcm import lcm_sampler
 from ..animatelcm_core.host.sampling.run import sample_clip, sigmas_for
-from .compat import output, schema, widget
-from .errors import show_on_node, warn
-from .inputs import CATEGORY, denoise_input, empty_clip, frames_input, pixels_input, steps_input
+from .inputs import CATEGORY, denoise_input, frames_input, pixels_input, steps_input
 
 
 class Scheduler(io.ComfyNode):
@@ -164,5 +166,7 @@ class Sample(io.ComfyNode):
         denoise: float,
     ) -> io.NodeOutput:
         samples, warnings = sample_clip(model, positive, negative, latent, seed, steps, cfg, denoise)
-        show_on_node(cls, warnings)
+        if has_motion(model):
+            warnings += frame_warnings(len(samples["samples"]))
+        show_on_node(cls, warnings)  # the run itself has logged them
         return io.NodeOutput(samples)

@@ -1,23 +1,22 @@
-"""What can go wrong before a picture is wrong, told in plain words: got / expected / do this.
+"""Checks of a MODEL, of the length of a clip, and of values that nodes are given.
 
 Errors (ValueError) are for what cannot work; warnings are lists of sentences for what works badly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import comfy.model_base
 import comfy.model_sampling
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..attach import AttachError, check_fit
-from .sampling.model_sampling import ScheduleSampling
+
+Choice = TypeVar("Choice", bound=str)
 
 MIN_FRAMES = 8  # released modules were trained on 16; under 8 the clip falls apart (peers report noise)
-MAX_CFG = 3.0  # the guidance is distilled in; the authors use 1 to 2
 USE_SD15 = "Load a checkpoint that is based on Stable Diffusion 1.5."
 
 
@@ -93,41 +92,16 @@ def frame_warnings(frames: int) -> list[str]:
     ]
 
 
-def sampler_name(sampler: Any) -> str:
-    """Name of a SAMPLER's algorithm as users know it, e.g. `lcm`, or an empty string."""
-    name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
-    return name.removeprefix("sample_")
+def check_choice(what: str, given: str, known: Iterable[Choice]) -> Choice:
+    """The one of the `known` that is `given`, else ValueError: ComfyUI 0.3.75 lets any text through."""
+    known = list(known)
+    for choice in known:
+        if choice == given:
+            return choice
+    raise ValueError(f"got the {what} {given!r}; expected one of {', '.join(known)}. Choose one of them.")
 
 
-def _off_schedule(sampling: ScheduleSampling, sigmas: Tensor) -> bool:
-    """Whether a noise level is none of the known ones (relative 1e-4), or a step goes to the least of them.
-
-    The latter is what the scheduler normal does: its last step, at t = 9, changes nothing.
-    """
-    used = sigmas[:-1].detach().float().cpu()
-    known = sampling.sigmas
-    unknown = (used[:, None] / known - 1).abs().amin(dim=1) > 1e-4
-    wasted = used[-1] <= known[0] * 1.0001 and len(used) * 2 < len(known)
-    return bool(unknown.any() or wasted)
-
-
-def sampling_warnings(sampling: Any, sampler: Any, sigmas: Tensor, cfg: float | None) -> list[str]:
-    """What to say about the settings of a run on a distilled schedule; nothing on any other."""
-    if not isinstance(sampling, ScheduleSampling) or not sampling.distilled:
-        return []
-    said = []
-    name = sampler_name(sampler)
-    if name and "lcm" not in name:
-        said.append(
-            f"got the sampler {name}; expected lcm. Set the sampler to lcm, or use AnimateLCM Sample."
-        )
-    if cfg is not None and cfg > MAX_CFG:
-        said.append(
-            f"got cfg {cfg:g}; expected 1 to 2 (at most {MAX_CFG:g}). Lower cfg: colours burn out above that."
-        )
-    if torch.is_tensor(sigmas) and len(sigmas) > 1 and _off_schedule(sampling, sigmas):
-        said.append(
-            "got noise levels that this model was not distilled for; expected the scheduler simple. Set it, "
-            "or use AnimateLCM Scheduler."
-        )
-    return said
+def check_per_frame(count: int, what: str, frames: int, do: str) -> None:
+    """ValueError unless there is one of these for the whole clip, or one for each of its frames."""
+    if count not in (1, frames):
+        raise ValueError(f"got {count} {what} for {frames} frames; expected one, or one per frame. {do}")

@@ -232,19 +232,21 @@ def test_what_is_kept_does_not_grow(studio: Studio) -> None:
     control = controlnet(studio)
     positive, _ = applied(studio, control, numbered(1).repeat(128, 1, 1, 1))
     model = long(studio, studio.video())
-    kept = {name: 0 for name in ("control_windows",)}
-    cutter = studio.host("patches.control_hints")
+    key, limit = studio.host("patches.control_hints").KEY, studio.host("patches.run_cache").CACHED_FRAMES
+    cached, caches = [], set()
 
     def watch(executor: Any, *args: Any) -> Any:
-        windows = wrapper.__self__
-        kept["control_windows"] = max(kept["control_windows"], sum(len(f) for _, f in windows.kept))
+        cache = args[4][key]
+        caches.add(cache)
+        cached.append(cache.cached_frames)
         return executor(*args)
 
-    (wrapper,) = model.wrappers["calc_cond_batch"][cutter.KEY]
     model.add_wrapper_with_key("calc_cond_batch", "watch", watch)
     studio.sample(model, 128, steps=1, positive=positive)
-    assert 0 < kept["control_windows"] <= studio.host("patches.run_cache").KEPT_FRAMES
-    assert wrapper.__self__.kept == {}
+    assert 0 < max(cached) <= limit
+    (of_the_run,) = caches
+    assert of_the_run.cached_frames == 0
+    assert key not in model.model_options
     assert control.cond_hint is None
 
 

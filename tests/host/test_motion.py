@@ -108,9 +108,10 @@ def test_frames_know_each_other(studio: Studio) -> None:
 
 def test_percent_range(studio: Studio, still: Tensor, moving: Tensor) -> None:
     """Two steps, at 999 and 499: about 0 and 0.5 of the way."""
-    early = studio.sample(studio.video(end_percent=0.3), cfg=1.5)
-    late = studio.sample(studio.video(start_percent=0.3), cfg=1.5)
-    never = studio.sample(studio.video(start_percent=0.6), cfg=1.5)
+    part = studio.host("patches.evaluation").Range
+    early = studio.sample(studio.video(active=part(end=0.3)), cfg=1.5)
+    late = studio.sample(studio.video(active=part(start=0.3)), cfg=1.5)
+    never = studio.sample(studio.video(active=part(start=0.6)), cfg=1.5)
     assert torch.equal(never, still)
     for got in (early, late):
         assert relative(got, still) > 1e-3

@@ -162,7 +162,7 @@ def test_denoise_is_the_authors_strength(studio: Studio) -> None:
 
 def test_the_last_schedule_counts(studio: Studio) -> None:
     model = studio.scheduled(studio.scheduled(schedule="text to video"), "image to video")
-    assert studio.host("patches.schedule").schedule_of(model) == studio.schedules["image to video"]
+    assert studio.host("sampling.model_sampling").schedule_of(model) == studio.schedules["image to video"]
     kept = studio.comfy.run(
         "AnimateLCM_ApplyMotionModel",
         model=model,
@@ -172,7 +172,7 @@ def test_the_last_schedule_counts(studio: Studio) -> None:
         start_percent=0.0,
         end_percent=1.0,
     )[0]
-    assert studio.host("patches.schedule").schedule_of(kept) == studio.schedules["image to video"]
+    assert studio.host("sampling.model_sampling").schedule_of(kept) == studio.schedules["image to video"]
 
 
 def test_restored_buffers_do_not_reach_the_table(studio: Studio) -> None:

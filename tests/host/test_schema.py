@@ -107,7 +107,7 @@ def test_no_page_without_a_node() -> None:
 
 def test_folders_are_shared_with_other_packs(comfy: Comfy) -> None:
     paths = comfy.module("folder_paths")
-    folders = comfy.pack("nodes.folders")
+    folders = comfy.pack("animatelcm_core.host.folders")
     places, types = paths.folder_names_and_paths["animatediff_models"]
     assert str(comfy.base / "models" / "animatediff_models") in places
     assert paths.supported_pt_extensions <= types

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import comfy.sd
-import folder_paths
 
 from ...formats import identify, read_tensors
+from .. import folders
 from .small_model import is_small, load_small
 
 
@@ -17,9 +17,7 @@ def load_checkpoint(path: str) -> tuple[Any, Any, Any]:
     if is_small(path):
         return load_small(path)
     try:
-        loaded = comfy.sd.load_checkpoint_guess_config(
-            path, embedding_directory=folder_paths.get_folder_paths("embeddings")
-        )
+        loaded = comfy.sd.load_checkpoint_guess_config(path, embedding_directory=folders.places("embeddings"))
     except Exception as error:
         found = identify(read_tensors(path)[0])
         if found.kind == "checkpoint":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import comfy.lora
 import comfy.lora_convert
 
 from ...formats import lora_schedule, read_tensors, require_lora
+from ..messages import log
 from .motion import Motion
 
 
@@ -32,11 +32,11 @@ def with_lora(model: Any, path: str, strength: float) -> Any:
         )
     # LCM LoRAs cover the residual blocks, style LoRAs seldom do.
     if not any(".in_layers." in key for key in used):
-        logging.warning(
-            "AnimateLCM: got %s, a LoRA for attention only (%d weights); expected an LCM LoRA. Few steps "
-            "will look blurred: put the LCM LoRA here and style LoRAs into Load LoRA.",
-            name,
-            len(used),
+        log(
+            [
+                f"got {name}, a LoRA for attention only ({len(used)} weights); expected an LCM LoRA. Few "
+                "steps will look blurred: put the LCM LoRA here and style LoRAs into Load LoRA."
+            ]
         )
     return model
 

@@ -4,16 +4,32 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import comfy.model_management
-import comfy.model_patcher
 import comfy.ops
 import torch
+from torch import nn
 
 from ...formats import MotionFile, build_image_encoder, build_motion_model, load_motion, read_tensors
 from ...motion_module import MotionModel
+from ..compat import may_load_on_demand, patcher_class
+
+
+class Names:
+    """A name for every network, its own for as long as it lives; an id() may come back for another one.
+
+    The host may make several networks of one file: for another device, or without on-demand loading.
+    """
+
+    def __init__(self) -> None:
+        self._names: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+
+    def of(self, network: nn.Module) -> str:
+        """The network's name, given to it when it is asked for first."""
+        return self._names.setdefault(network, uuid.uuid4().hex)
 
 
 @dataclass(frozen=True)
@@ -24,6 +40,7 @@ class Motion:
     schedule: name of the schedule that the file was made for.
     patcher: the host's ModelPatcher of the MotionModel (the host frees objects with a `.patcher` like
     models). encoder: the same of the ImageEncoder, or None.
+    names: of the motion model's instances, for a compiled UNet.
     """
 
     name: str
@@ -31,21 +48,11 @@ class Motion:
     schedule: str
     patcher: Any
     encoder: Any = None
+    names: Names = field(default_factory=Names)
 
     @property
     def model(self) -> MotionModel:
         return self.patcher.model
-
-
-def is_dynamic(patcher: Any) -> bool:
-    """Whether the host loads this patcher's weights on demand (NVIDIA, ComfyUI 0.16 and later)."""
-    return getattr(patcher, "is_dynamic", bool)()
-
-
-def patcher_class(disable_dynamic: bool = False) -> Callable[..., Any]:
-    """The host's class for a managed model. Looked up on every call: the host decides while it starts."""
-    core = comfy.model_patcher
-    return core.ModelPatcher if disable_dynamic else getattr(core, "CoreModelPatcher", core.ModelPatcher)
 
 
 def storage_dtype(file: MotionFile) -> torch.dtype:
@@ -78,8 +85,7 @@ def _managed(path: str, name: str, disable_dynamic: bool) -> Motion:
     # manual_cast: weights follow the type and device of what they meet, in any UNet precision. On-demand
     # loading takes weights from the mapped file; other hosts get copies, so that the file on disk can be
     # replaced.
-    on_demand = managed is not comfy.model_patcher.ModelPatcher
-    how = (comfy.ops.manual_cast, storage_dtype(file), on_demand)
+    how = (comfy.ops.manual_cast, storage_dtype(file), may_load_on_demand(managed))
 
     def patcher_of(model: Any, factory: Callable[..., Any]) -> Any:
         patcher = managed(
@@ -91,7 +97,6 @@ def _managed(path: str, name: str, disable_dynamic: bool) -> Motion:
         return patcher
 
     model, encoder = build_motion_model(file, *how), build_image_encoder(file, *how)
-    model.uid = uuid.uuid4().hex  # type: ignore[assignment]  # names these weights to a compiled UNet
     return Motion(
         name,
         file.kind,
@@ -99,16 +104,3 @@ def _managed(path: str, name: str, disable_dynamic: bool) -> Motion:
         patcher_of(model, motion_patcher),
         patcher_of(encoder, encoder_patcher) if encoder else None,
     )
-
-
-def on_device_of(model: Any, patcher: Any) -> Any:
-    """A clone of the motion's `patcher` that works where MODEL works."""
-    if is_dynamic(patcher) and model.load_device.type == "cpu" and not is_dynamic(model):
-        patcher = patcher.clone(disable_dynamic=True)  # on-demand loading is for graphics cards only
-    else:
-        patcher = patcher.clone()
-    patcher.load_device = model.load_device
-    patcher.offload_device = model.offload_device
-    if hasattr(patcher, "register_load_device"):
-        patcher.register_load_device(patcher.load_device)
-    return patcher

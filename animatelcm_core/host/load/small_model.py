@@ -7,7 +7,6 @@ checkpoint. The results are ordinary MODEL, CLIP and VAE: LoRA, ControlNet and s
 
 from __future__ import annotations
 
-import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...formats import read_tensors
-from .motion import is_dynamic, patcher_class
+from ..compat import is_dynamic, make_clip, patcher_class
 
 METADATA_KEY = "animatelcm.shapes"
 UNET_PREFIX = "model.diffusion_model."
@@ -93,16 +92,13 @@ def _model(tensors: dict[str, Tensor], sizes: dict[str, Any], path: str, disable
 def _clip(tensors: dict[str, Tensor], sizes: dict[str, Any]) -> Any:
     config = SmallSD15(sizes["unet"])
     weights = config.process_clip_state_dict(dict(tensors))
-    arguments: dict[str, Any] = {
-        "parameters": comfy.utils.calculate_parameters(weights),
-        "tokenizer_data": weights,
-        "model_options": {"clip_l_model_config": sizes["text"]},
-    }
-    if "state_dict" in inspect.signature(comfy.sd.CLIP.__init__).parameters:  # newer hosts load on creation
-        return comfy.sd.CLIP(config.clip_target(weights), state_dict=weights, **arguments)
-    clip = comfy.sd.CLIP(config.clip_target(weights), **arguments)
-    clip.load_sd(weights, full_model=True)
-    return clip
+    return make_clip(
+        config.clip_target(weights),
+        weights,
+        parameters=comfy.utils.calculate_parameters(weights),
+        tokenizer_data=weights,
+        model_options={"clip_l_model_config": sizes["text"]},
+    )
 
 
 def _vae(tensors: dict[str, Tensor], sizes: dict[str, Any]) -> Any:

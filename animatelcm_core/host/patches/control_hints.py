@@ -1,40 +1,38 @@
-"""Hints of ControlNets and T2I-Adapters, cut to the frames of a context window.
+"""The control patch: hints of ControlNets and T2I-Adapters, cut to the frames of a context window.
 
 The host hands every window the hints of its first frames. Around each evaluation of a window the conditions
 get shallow copies of their controls instead, whose hints are those of the window's frames; the host's own
-windows are served as well as this pack's. Several windows' copies are kept for a run, with the features they
-compute, but not more as the clip grows.
+windows are served as well as this pack's. Several windows' copies are cached for a run, with the features
+they compute, but not more as the clip grows.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
-from .evaluation import window_of
-from .run_cache import Kept
-from .run_wrappers import replace_wrapper, say
+from .. import interop
+from ..compat import device_copies
+from ..messages import log
+from .attachment import hang
+from .evaluation import Evaluation, around, window_of
+from .run_cache import RunCache, cache_of, run_cache
 
 KEY = "animatelcm.control"
 
 
-@dataclass(eq=False)
-class ControlWindows:
-    """Wrappers of one MODEL. frames: of the clip that is sampled; 0 between runs."""
-
-    frames: int = 0
-    kept: Kept = field(default_factory=Kept)
-
-    def run(self, executor: Any, noise: Tensor, *args: Any, **kw: Any) -> Any:
-        """OUTER_SAMPLE wrapper: tells hints that do not fit the clip, and forgets copies at the end."""
-        controls = [c for conds in executor.class_obj.conds.values() for c in controls_of(conds)]
-        self.frames = noise.shape[0]
-        say(hint_warnings(controls, self.frames))
+def run(executor: Any, noise: Tensor, *args: Any, **kw: Any) -> Any:
+    """OUTER_SAMPLE wrapper: warns of hints that do not fit the clip; copies of controls last for the run."""
+    controls = [c for conds in executor.class_obj.conds.values() for c in controls_of(conds)]
+    frames = noise.shape[0]
+    log(hint_warnings(controls, frames))
+    with run_cache(executor.class_obj, KEY, frames):
         try:
             return executor(noise, *args, **kw)
         except BaseException:
@@ -42,42 +40,25 @@ class ControlWindows:
             for control in controls:
                 control.cleanup()
             raise
-        finally:
-            self.frames = 0
-            self.kept.clear()
 
-    def evaluate(
-        self,
-        executor: Any,
-        model: Any,
-        conds: Any,
-        x_in: Tensor,
-        timestep: Tensor,
-        options: dict[str, Any],
-        *args: Any,
-        **kw: Any,
-    ) -> Any:
-        """CALC_COND_BATCH wrapper. x_in: (f, 4, h, w), the frames of one window."""
-        shown = window_of(options, x_in.shape[0])
-        if shown is not None:
-            conds = [c and [self.cut(cond, shown) for cond in c] for c in conds]
-            options = self.told(options, shown)
-        return executor(model, conds, x_in, timestep, options, *args, **kw)
 
-    def cut(self, cond: dict[str, Any], shown: Sequence[int]) -> dict[str, Any]:
-        """One condition of the host with its chain of controls for these frames."""
-        control = cond.get("control")
-        if control is None:
-            return cond
-        made = self.kept.of(id(control), shown, lambda: cut_control(control, shown, self.frames))
-        return {**cond, "control": made}
+def prepare(call: Evaluation, _stack: ExitStack) -> Evaluation:
+    """The evaluation of a window with the hints of its frames; IP-Adapter nodes are told the window too."""
+    shown = window_of(call.options, call.x_in.shape[0])
+    if shown is None:
+        return call
+    cache = cache_of(call.options, KEY, len(shown))
+    conds = [c and [_cut_cond(cond, shown, cache) for cond in c] for c in call.conds]
+    return replace(call, conds=conds, options=interop.told_window(call.options, shown, cache.frames))
 
-    def told(self, options: dict[str, Any], shown: Sequence[int]) -> dict[str, Any]:
-        """The window in the words of AnimateDiff-Evolved as well, which IP-Adapter nodes listen to."""
-        transformer = dict(options.get("transformer_options", {}))
-        words = {"sub_idxs": list(shown), "full_length": self.frames, "context_length": len(shown)}
-        transformer.setdefault("ad_params", words)
-        return {**options, "transformer_options": transformer}
+
+def _cut_cond(cond: dict[str, Any], shown: Sequence[int], cache: RunCache) -> dict[str, Any]:
+    """One condition of the host with its chain of controls for these frames."""
+    control = cond.get("control")
+    if control is None:
+        return cond
+    made = cache.get(id(control), shown, lambda: cut_control(control, shown, cache.frames))
+    return {**cond, "control": made}
 
 
 def cut_control(control: Any, shown: Sequence[int], frames: int) -> Any:
@@ -88,8 +69,8 @@ def cut_control(control: Any, shown: Sequence[int], frames: int) -> Any:
     made = copy.copy(control)
     if control.previous_controlnet is not None:
         made.previous_controlnet = cut_control(control.previous_controlnet, shown, frames)
-    if cuts_itself(control):
-        made.sub_idxs, made.full_latent_length, made.context_length = list(shown), frames, len(shown)
+    if interop.cuts_itself(control):
+        interop.tell_control(made, shown, frames)
     else:
         made.cond_hint_original = _of_frames(control.cond_hint_original, shown)
         made.extra_concat_orig = [_of_frames(extra, shown) for extra in control.extra_concat_orig]
@@ -97,14 +78,9 @@ def cut_control(control: Any, shown: Sequence[int], frames: int) -> Any:
     for name in ("cond_hint", "extra_concat", "control_input"):
         if hasattr(made, name):
             setattr(made, name, None)
-    if clones := getattr(control, "multigpu_clones", None):
-        made.multigpu_clones = {device: cut_control(c, shown, frames) for device, c in clones.items()}
+    if copies := device_copies(control):
+        made.multigpu_clones = {device: cut_control(c, shown, frames) for device, c in copies.items()}
     return made
-
-
-def cuts_itself(control: Any) -> bool:
-    """Whether this is one of ComfyUI-Advanced-ControlNet, which chooses its hints itself (SparseCtrl)."""
-    return hasattr(control, "sub_idxs")
 
 
 def _of_frames(hint: Tensor | None, shown: Sequence[int]) -> Tensor | None:
@@ -125,7 +101,7 @@ def controls_of(conds: Any) -> Iterator[Any]:
 
 def hint_warnings(controls: Sequence[Any], frames: int) -> list[str]:
     """What to say about hints whose number is not that of the frames."""
-    hints = [c.cond_hint_original for c in controls if not cuts_itself(c)]
+    hints = [c.cond_hint_original for c in controls if not interop.cuts_itself(c)]
     counts = {hint.shape[0] for hint in hints if hint is not None}
     happens = {True: "they are repeated from the start", False: "the rest is left out"}
     return [
@@ -137,6 +113,4 @@ def hint_warnings(controls: Sequence[Any], frames: int) -> list[str]:
 
 def watch_control(model: Any) -> None:
     """Put the wrappers on `model` (a clone of the caller's), once however often it is called."""
-    windows = ControlWindows()
-    replace_wrapper(model, WrappersMP.CALC_COND_BATCH, KEY, windows.evaluate)
-    replace_wrapper(model, WrappersMP.OUTER_SAMPLE, KEY, windows.run)
+    hang(model, KEY, {WrappersMP.CALC_COND_BATCH: around(prepare), WrappersMP.OUTER_SAMPLE: run})

@@ -1,33 +1,77 @@
-"""What one evaluation of a MODEL is about: where on the schedule, which frames, on which networks."""
+"""One evaluation of a MODEL: where on the schedule, which frames, on which networks; and wrapping it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from ...attach import AttachError
+from .. import interop
+from ..compat import device_patchers, window_frames
 
 
-def within(sampling: Any, timestep: torch.Tensor, start_percent: float, end_percent: float) -> bool:
-    """Whether noise level timestep[0] (a sigma) lies in the range, as the host reads percentages."""
-    if start_percent <= 0 and end_percent >= 1:
-        return True
-    sigma = float(timestep[0])
-    first, last = (sampling.percent_to_sigma(p) for p in (start_percent, end_percent))
-    return last <= sigma <= first
+@dataclass(frozen=True)
+class Evaluation:
+    """One call of the host's `calc_cond_batch`, which evaluates all conditions of one batch of frames.
+
+    model: the host's BaseModel. conds: its lists of conditions. x_in: (f, 4, h, w), one clip or one window of
+    it; the UNet gets (k f) of them. timestep: (f,), a sigma. options: the host's model_options.
+    """
+
+    model: Any
+    conds: Any
+    x_in: torch.Tensor
+    timestep: torch.Tensor
+    options: dict[str, Any]
 
 
-def check_range(start_percent: float, end_percent: float) -> None:
-    """ValueError unless the range goes forward."""
-    if start_percent > end_percent:
-        raise ValueError(
-            f"got start_percent {start_percent:g} after end_percent {end_percent:g}; expected start before "
-            "end. Swap them: 0 is the beginning of sampling, 1 its end."
-        )
+Prepare = Callable[[Evaluation, ExitStack], Evaluation]
+"""What a patch makes of an evaluation; it enters contexts that last as long as the evaluation runs."""
+
+
+def around(prepare: Prepare) -> Any:
+    """CALC_COND_BATCH wrapper that runs what `prepare` makes of the evaluation."""
+
+    def wrapper(
+        executor: Any, model: Any, conds: Any, x_in: Any, timestep: Any, options: Any, *args: Any, **kw: Any
+    ) -> Any:
+        with ExitStack() as stack:
+            call = prepare(Evaluation(model, conds, x_in, timestep, options), stack)
+            return executor(call.model, call.conds, call.x_in, call.timestep, call.options, *args, **kw)
+
+    return wrapper
+
+
+@dataclass(frozen=True)
+class Range:
+    """Where on the schedule a patch acts, from `start` to `end`: 0 is pure noise, 1 the clean picture."""
+
+    start: float = 0.0
+    end: float = 1.0
+
+    def check(self) -> None:
+        """ValueError unless the range goes forward."""
+        if self.start > self.end:
+            raise ValueError(
+                f"got start_percent {self.start:g} after end_percent {self.end:g}; expected start before "
+                "end. Swap them: 0 is the beginning of sampling, 1 its end."
+            )
+
+    def covers(self, call: Evaluation) -> bool:
+        """Whether the noise level of an evaluation lies in it, as the host reads percentages."""
+        if self.start <= 0 and self.end >= 1:
+            return True
+        sigma = float(call.timestep[0])
+        first, last = (call.model.model_sampling.percent_to_sigma(p) for p in (self.start, self.end))
+        return last <= sigma <= first
+
+
+ALWAYS = Range()
 
 
 def frames_shown(options: dict[str, Any], count: int) -> list[int]:
@@ -38,21 +82,12 @@ def frames_shown(options: dict[str, Any], count: int) -> list[int]:
 def window_of(options: dict[str, Any], count: int) -> list[int] | None:
     """Numbers of the frames in the context window of `count` frames that is evaluated, None without one.
 
-    The host's own kind of window (`context_window`; ComfyUI 0.24 and later may put one frame in front), or
-    AnimateDiff-Evolved's (`ad_params`).
+    The host's own kind of window, or AnimateDiff-Evolved's.
     """
     transformer = options.get("transformer_options", {})
-    window = transformer.get("context_window")
-    if window is not None and getattr(window, "dim", 0) == 0:
-        shown = list(window.index_list)
-        anchor = getattr(window, "causal_anchor_index", None)
-        if anchor is not None and anchor >= 0:
-            shown = [anchor, *shown]
-        if len(shown) == count:
+    for shown in (window_frames(transformer.get("context_window")), interop.window_of(transformer)):
+        if shown is not None and len(shown) == count:
             return shown
-    shown = (transformer.get("ad_params") or {}).get("sub_idxs")
-    if shown is not None and len(shown) == count:
-        return list(shown)
     return None
 
 
@@ -68,14 +103,12 @@ def whole_clips() -> Iterator[None]:
         ) from error
 
 
-def networks(model: Any, options: dict[str, Any], key: str) -> Iterator[tuple[nn.Module, nn.Module]]:
-    """Each UNet that this evaluation runs on (one per device) with its additional models under `key`.
+def networks(call: Evaluation, key: str) -> Iterator[tuple[nn.Module, nn.Module]]:
+    """Each UNet that an evaluation runs on (one per device) with its additional models under `key`.
 
     Looked up on every call: conditioning hooks, torch.compile and device nodes evaluate on other instances
     than were there when a node patched the MODEL.
     """
-    clones = options.get("multigpu_clones")
-    patchers = list(clones.values()) if clones else [model.current_patcher]
-    for patcher in patchers:
+    for patcher in device_patchers(call.model, call.options):
         for additional in patcher.get_additional_models_with_key(key):
             yield patcher.model.diffusion_model, additional.model

@@ -1,22 +1,55 @@
-"""What the evaluations of one run share: computed once, kept while there is room."""
+"""What the evaluations of one sampling run share, computed once and kept while there is room."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-KEPT_FRAMES = 64  # a whole clip, or four windows of 16: memory does not grow with the clip
+CACHED_FRAMES = 64  # a whole clip, or four windows of 16: memory does not grow with the clip
 
 
-class Kept(dict[tuple[Hashable, tuple[int, ...]], Any]):
-    """Values by what they are of and by the frames they are for. Clear it at the end of a run."""
+class RunCache:
+    """Values by what they are of and by the frames they are for.
 
-    def of(self, what: Hashable, frames: Sequence[int], make: Callable[[], Any]) -> Any:
-        """The value for these frames: the one that is kept, or else what `make` gives."""
+    frames: number of frames in the clip that is sampled.
+    """
+
+    def __init__(self, frames: int = 0):
+        self.frames = frames
+        self._values: dict[tuple[Hashable, tuple[int, ...]], Any] = {}
+
+    def get(self, what: Hashable, frames: Sequence[int], make: Callable[[], Any]) -> Any:
+        """The value for these frames: the cached one, or else what `make` gives."""
         key = (what, tuple(frames))
-        if key in self:
-            return self[key]
+        if key in self._values:
+            return self._values[key]
         value = make()
-        if sum(len(known) for _, known in self) + len(frames) <= KEPT_FRAMES:
-            self[key] = value
+        if self.cached_frames + len(frames) <= CACHED_FRAMES:
+            self._values[key] = value
         return value
+
+    @property
+    def cached_frames(self) -> int:
+        """How many frames the values are for, all together."""
+        return sum(len(frames) for _, frames in self._values)
+
+    def clear(self) -> None:
+        """Forget all values."""
+        self._values.clear()
+
+
+@contextmanager
+def run_cache(guider: Any, key: str, frames: int) -> Iterator[RunCache]:
+    """A cache in the options of one run of the host's guider, for `cache_of`; cleared at the end."""
+    cache = guider.model_options[key] = RunCache(frames)
+    try:
+        yield cache
+    finally:
+        guider.model_options.pop(key, None)
+        cache.clear()  # the host's copies of the options may live on, in the traceback of an error for one
+
+
+def cache_of(options: dict[str, Any], key: str, frames: int) -> RunCache:
+    """The run's cache; a new one for an evaluation of `frames` frames outside a run."""
+    return options.get(key) or RunCache(frames)

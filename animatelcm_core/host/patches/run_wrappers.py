@@ -1,30 +1,15 @@
-"""Wrappers around a whole sampling run that tell, in the log, what is set against the model's nature.
+"""Wrappers around a whole sampling run that check it, and warn in the log of settings that do not suit it.
 
 They see core's KSampler, SamplerCustom and any third-party sampler alike. Nothing here changes a value.
 """
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
-from comfy.patcher_extension import WrappersMP
-
-from ..checks import check_frames, frame_warnings, sampling_warnings
-
-SCHEDULE_KEY = "animatelcm.schedule"
-
-
-def replace_wrapper(model: Any, kind: str, key: str, wrapper: Any) -> None:
-    """Put `wrapper` where an earlier one of the same key was, if any."""
-    model.remove_wrappers_with_key(kind, key)
-    model.add_wrapper_with_key(kind, key, wrapper)
-
-
-def say(warnings: list[str]) -> None:
-    """One log line per warning."""
-    for warning in warnings:
-        logging.warning("AnimateLCM: %s", warning)
+from ..checks import check_frames, frame_warnings
+from ..messages import log
+from ..sampling.settings import sampling_warnings
 
 
 def watch_settings(
@@ -33,13 +18,8 @@ def watch_settings(
     """OUTER_SAMPLE wrapper of a MODEL with a schedule of ours: sampler, scheduler and cfg."""
     guider = executor.class_obj
     sampling = guider.model_patcher.get_model_object("model_sampling")
-    say(sampling_warnings(sampling, sampler, sigmas, getattr(guider, "cfg", None)))
+    log(sampling_warnings(sampling, sampler, sigmas, getattr(guider, "cfg", None)))
     return executor(noise, latent_image, sampler, sigmas, *args, **kw)
-
-
-def watch_schedule(model: Any) -> None:
-    """Watch the settings of every run of `model` (a clone of the caller's)."""
-    replace_wrapper(model, WrappersMP.OUTER_SAMPLE, SCHEDULE_KEY, watch_settings)
 
 
 def watch_length(most: int) -> Any:
@@ -48,7 +28,7 @@ def watch_length(most: int) -> Any:
     def watch(executor: Any, noise: Any, *args: Any, **kw: Any):
         if "context_handler" not in executor.class_obj.model_options:  # else its windows are checked
             check_frames(noise.shape[0], most)
-        say(frame_warnings(noise.shape[0]))
+        log(frame_warnings(noise.shape[0]))
         return executor(noise, *args, **kw)
 
     return watch

@@ -1,13 +1,18 @@
-"""Sets the schedule of a MODEL."""
+"""The schedule patch: a MODEL that samples on a schedule of this pack."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from comfy.patcher_extension import WrappersMP
+
 from ...schedule import Schedule
 from ..checks import check_base, check_predicts_noise
 from ..sampling.model_sampling import ScheduleSampling
-from .run_wrappers import watch_schedule
+from .attachment import hang
+from .run_wrappers import watch_settings
+
+KEY = "animatelcm.schedule"
 
 
 def with_schedule(model: Any, schedule: Schedule) -> Any:
@@ -19,11 +24,5 @@ def with_schedule(model: Any, schedule: Schedule) -> Any:
     check_predicts_noise(model)
     model = model.clone()
     model.add_object_patch("model_sampling", ScheduleSampling(schedule))
-    watch_schedule(model)
+    hang(model, KEY, {WrappersMP.OUTER_SAMPLE: watch_settings})
     return model
-
-
-def schedule_of(model: Any) -> Schedule | None:
-    """The schedule of ours that MODEL samples on, or None."""
-    sampling = model.get_model_object("model_sampling")
-    return sampling.schedule if isinstance(sampling, ScheduleSampling) else None

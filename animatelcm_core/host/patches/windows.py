@@ -1,14 +1,13 @@
-"""Clips longer than the motion model was trained for, on the host's machinery for context windows.
+"""The windows patch: clips longer than the motion model was trained for, by the host's context windows.
 
 The host evaluates the windows and averages them. What it does not do for frames in the batch is done here:
 windows that fit the clip and wrap around, a step that is found whatever the sampler does (ComfyUI 0.3.75
 fails there), prompts per frame cut to the window (the same host leaves them whole), noise of later steps in
-FreeNoise's order. Hints of ControlNets: control_windows.py.
+FreeNoise's order. Hints of ControlNets: control_hints.py.
 """
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +16,11 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...context import FUSES, SCHEDULES, freenoise_order
+from ..checks import check_choice
+from ..compat import known_arguments
 from ..sampling.lcm import with_noise_order
+from .attachment import hang
 from .control_hints import watch_control
-from .run_wrappers import replace_wrapper
 
 KEY = "animatelcm.windows"
 PREPARE_KEY = "ContextWindows_prepare_sampling"  # the host's own, as its node for windows adds it
@@ -41,12 +42,8 @@ class Windows:
 
     def check(self) -> None:
         """ValueError for what cannot be cut."""
-        for what, given, known in (
-            ("schedule", self.schedule, SCHEDULES),
-            ("fuse", self.fuse, FUSES),
-        ):
-            if given not in known:
-                raise ValueError(f"got the {what} {given!r}; expected one of {', '.join(known)}. Choose one.")
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("fuse", self.fuse, FUSES)
         if not 0 <= self.overlap < self.length:
             raise ValueError(
                 f"got an overlap of {self.overlap} frames with context_length {self.length}; expected less "
@@ -77,8 +74,7 @@ class ContextHandler(comfy.context_windows.IndexListContextHandler):
             # A frame put in front of a window would count as its first, and shift motion by one.
             "causal_window_fix": False,
         }
-        known = inspect.signature(host.IndexListContextHandler.__init__).parameters
-        super().__init__(**{name: value for name, value in settings.items() if name in known})
+        super().__init__(**known_arguments(host.IndexListContextHandler.__init__, settings))
         self.windows = windows
 
     def set_step(self, timestep: Tensor, model_options: dict[str, Any]) -> None:
@@ -127,7 +123,7 @@ def with_windows(model: Any, windows: Windows) -> Any:
     model.model_options["context_handler"] = ContextHandler(windows)
     model.remove_wrappers_with_key(WrappersMP.PREPARE_SAMPLING, PREPARE_KEY)
     comfy.context_windows.create_prepare_sampling_wrapper(model)  # memory for one window, not the clip
-    replace_wrapper(model, WrappersMP.OUTER_SAMPLE, KEY, _run)
+    hang(model, KEY, {WrappersMP.OUTER_SAMPLE: _run})
     watch_control(model)
     return model
 

@@ -7,6 +7,8 @@ these are the authors' N timesteps, so a stock KSampler set to `lcm` and `simple
 
 from __future__ import annotations
 
+from typing import Any
+
 import comfy.model_sampling
 import torch
 from torch import Tensor
@@ -89,3 +91,9 @@ class ScheduleSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_s
         c_skip, c_out = (expand(table[index], model_output) for table in (self._c_skip, self._c_out))
         # The consistency function acts on x with unit variance, which is model_input / sqrt(sigma^2 + 1).
         return c_out * x0 + c_skip * model_input / (level**2 + 1).sqrt()
+
+
+def schedule_of(model: Any) -> Schedule | None:
+    """The schedule of ours that MODEL samples on, or None."""
+    sampling = model.get_model_object("model_sampling")
+    return sampling.schedule if isinstance(sampling, ScheduleSampling) else None

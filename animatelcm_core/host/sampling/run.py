@@ -11,12 +11,10 @@ import torch
 from torch import Tensor
 
 from ...schedule import TRAIN_STEPS, Schedule
-from ..checks import frame_warnings, sampling_warnings
-from ..patches.motion import has_motion
-from ..patches.schedule import schedule_of
+from .latents import filled, frames_of
 from .lcm import lcm_sampler
-
-_RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # the host's marks of an empty latent
+from .model_sampling import schedule_of
+from .settings import sampling_warnings
 
 
 def sigmas_for(model: Any, steps: int, denoise: float = 1.0) -> Tensor:
@@ -43,17 +41,6 @@ def _required_schedule(model: Any) -> Schedule:
     return schedule
 
 
-def _samples(model: Any, latent: dict[str, Any]) -> Tensor:
-    samples = latent["samples"]
-    if samples.is_nested or samples.ndim != 4:
-        raise ValueError(
-            "got a latent of another kind of model; expected frames of SD1.5 (frames, 4, height / 8, width / "
-            "8). Use AnimateLCM Empty Video Latent, or encode images with the checkpoint's VAE."
-        )
-    ratios = {key: latent[key] for key in _RATIOS if key in latent}
-    return comfy.sample.fix_empty_latent_channels(model, samples.float(), **ratios)
-
-
 def sample_clip(
     model: Any,
     positive: Any,
@@ -74,11 +61,9 @@ def sample_clip(
             "schedule. Use KSampler with 20 or more steps and cfg 7, or choose the schedule text to video "
             "with an AnimateLCM model."
         )
-    samples = _samples(model, latent)
+    samples = frames_of(model, latent)
     sampler, sigmas = lcm_sampler(), sigmas_for(model, steps, denoise)
     warnings = sampling_warnings(model.get_model_object("model_sampling"), sampler, sigmas, cfg)
-    if has_motion(model):
-        warnings += frame_warnings(samples.shape[0])
     noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
     result = comfy.sample.sample_custom(
         model,
@@ -94,5 +79,4 @@ def sample_clip(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
-    filled = {key: value for key, value in latent.items() if key not in _RATIOS}
-    return {**filled, "samples": result}, warnings
+    return filled(latent, result), warnings

@@ -18,7 +18,7 @@ from frontdoor.server import PACK, make_base
 
 
 class Comfy:
-    """Handles to a booted ComfyUI: `module("comfy.sd")`, `pack("nodes.compat")`, `run("KSampler", ...)`."""
+    """Handles to a booted ComfyUI: `module("comfy.sd")`, `pack("nodes.inputs")`, `run("KSampler", ...)`."""
 
     def __init__(self, host: Host, base: Path, nodes: ModuleType) -> None:
         self.host, self.base, self.nodes = host, base, nodes

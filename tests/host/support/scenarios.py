@@ -65,7 +65,7 @@ def _lazy(studio: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         "lazy": all(before) and len(before) > 0,
         "loaded": all(parameter.numel() > 0 for parameter in motion.model.parameters()),
         "count": len(list(motion.model.parameters())),
-        "dynamic": studio.host("load.motion").is_dynamic(motion.patcher),
+        "dynamic": studio.host("compat").is_dynamic(motion.patcher),
         "size": motion.patcher.model_size(),
     }
     return found, {"t2v": studio.sample(studio.video(), cfg=1.5)}
@@ -134,7 +134,7 @@ def _control(studio: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         made[f"{kind}_again"] = controls.controlled(studio, studio.video(), plain, hint)
         if kind == "controlnet":
             patchers = plain.control_model_wrapped, adapted.control_model_wrapped
-            found["dynamic"] = [studio.host("load.motion").is_dynamic(p) for p in patchers]
+            found["dynamic"] = [studio.host("compat").is_dynamic(p) for p in patchers]
             found["patches"] = len(patchers[1].patches)
     return found, made
 

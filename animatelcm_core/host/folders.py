@@ -1,4 +1,4 @@
-"""Folders of model files, shared with the other packs that know them."""
+"""The host's folders of model files, shared with the other packs that know them."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def register() -> None:
     folder_paths.folder_names_and_paths[MOTION_MODELS][1].update(folder_paths.supported_pt_extensions)
     with suppress(OSError):  # a place to put files into; a read-only disk goes without
         os.makedirs(folder, exist_ok=True)
+
+
+def places(key: str) -> list[str]:
+    """Every folder that holds files of this kind."""
+    return folder_paths.get_folder_paths(key)
 
 
 def names(key: str) -> list[str]:

@@ -1,0 +1,40 @@
+"""LATENTs of clips: an empty one, the frames in one, one with its frames filled in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import comfy.sample
+import torch
+from torch import Tensor
+
+_RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # the host's marks of an empty latent
+
+
+def empty_clip(width: int, height: int, frames: int) -> dict[str, Tensor]:
+    """A LATENT of zeros, one per frame. Raises ValueError for sides that are no multiple of 8 pixels."""
+    for name, pixels in (("width", width), ("height", height)):
+        if pixels % 8:
+            near = pixels // 8 * 8
+            raise ValueError(f"got {name} {pixels}; expected a multiple of 8. Use {near} or {near + 8}.")
+    shape = (frames, 4, height // 8, width // 8)
+    return {"samples": torch.zeros(shape, device=comfy.model_management.intermediate_device())}
+
+
+def frames_of(model: Any, latent: dict[str, Any]) -> Tensor:
+    """Frames (f, 4, h, w) to sample, float32. Raises ValueError for another kind of latent."""
+    samples = latent["samples"]
+    if samples.is_nested or samples.ndim != 4:
+        raise ValueError(
+            "got a latent of another kind of model; expected frames of SD1.5 (frames, 4, height / 8, width / "
+            "8). Use AnimateLCM Empty Video Latent, or encode images with the checkpoint's VAE."
+        )
+    ratios = {key: latent[key] for key in _RATIOS if key in latent}
+    return comfy.sample.fix_empty_latent_channels(model, samples.float(), **ratios)
+
+
+def filled(latent: dict[str, Any], samples: Tensor) -> dict[str, Any]:
+    """The LATENT with these samples, no longer marked as empty."""
+    kept = {key: value for key, value in latent.items() if key not in _RATIOS}
+    return {**kept, "samples": samples}
