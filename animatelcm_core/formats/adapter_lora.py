@@ -41,7 +41,7 @@ def check_adapter_lora(
     """
     found = identify(tensors)
     if found.kind != "adapter_lora":
-        raise FormatError(f"{found.words} in {name}", f"a LoRA for {_WORDS[kind]}", found.advice)
+        raise FormatError(f"{found.words} in {name}", f"a LoRA for {_WORDS[kind]}", kind=found.kind)
     made_for = next(k for k, prefix in PREFIXES.items() if any(key.startswith(prefix) for key in tensors))
     if made_for != kind:
         raise FormatError(f"a LoRA for {_WORDS[made_for]} in {name}", f"one for {_WORDS[kind]}", _OTHER)

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 
 class FormatError(ValueError):
-    """A file cannot be used as asked. The message reads `got ...; expected ... . Do this.`"""
+    """A file cannot be used as asked. The message reads `got ...; expected ... . Do this.`
 
-    def __init__(self, got: str, expected: str, do: str):
-        super().__init__(f"got {got}; expected {expected}. {do}")
-        self.got, self.expected, self.do = got, expected, do
+    kind: what the file is instead (`Identity.kind`), if that is what is wrong. `do` is empty then: which node
+    or command takes such a file is known to the caller, who adds it.
+    """
+
+    def __init__(self, got: str, expected: str, do: str = "", kind: str = ""):
+        super().__init__(f"got {got}; expected {expected}. {do}".rstrip())
+        self.got, self.expected, self.do, self.kind = got, expected, do, kind
 
     def in_file(self, name: str) -> FormatError:
         """The same error, saying which file it is about."""
-        return FormatError(f"{self.got} in {name}", self.expected, self.do) if name else self
+        return FormatError(f"{self.got} in {name}", self.expected, self.do, self.kind) if name else self
+
+    def advised(self, do: str) -> FormatError:
+        """The same error, saying what to do."""
+        return FormatError(self.got, self.expected, do, self.kind)

@@ -1,6 +1,6 @@
 """What a weights file is, read from the names and shapes of its tensors.
 
-Users put files in the wrong box; a message that names the file's kind saves them the search.
+People take one kind of file for another; a message that names the kind saves them the search.
 """
 
 from __future__ import annotations
@@ -31,11 +31,10 @@ _BASES = {768: "SD1.5", 1024: "SD2", 2048: "SDXL"}  # width of the text -> base 
 
 @dataclass(frozen=True)
 class Identity:
-    """kind: a key of `KINDS`, or `unknown`; words: with an article, for a sentence; advice: what to do."""
+    """kind: a key of `KINDS`, or `unknown`; words: with an article, for a sentence such as `got ...`."""
 
     kind: str
     words: str
-    advice: str
 
 
 class _Contents:
@@ -98,15 +97,15 @@ def identify(tensors: Mapping[str, Tensor]) -> Identity:
     if kind is None:
         first = next(iter(contents.shapes), "none")
         words = f"a file of {len(contents.shapes)} tensors of no kind known here (the first is {first})"
-        return Identity("unknown", words, "Choose an AnimateLCM or AnimateDiff motion model for SD1.5.")
-    words, advice = KINDS[kind]
+        return Identity("unknown", words)
+    words = KINDS[kind]
     if kind == "motion":
         words = MOTION_WORDS[motion_kind(contents.shapes)]
     elif kind in ("lora", "controlnet", "checkpoint", "unet") and (base := contents.base()):
         words += f" for {base}"
     if kind == "lora" and contents.has(".processor."):
         words += " in old diffusers names (AnimateDiff v3's adapter is one)"
-    return Identity(kind, words, advice)
+    return Identity(kind, words)
 
 
 def motion_kind(shapes: Mapping[str, tuple[int, ...]]) -> MotionKind:
@@ -131,4 +130,4 @@ def require_lora(tensors: Mapping[str, Tensor], name: str) -> None:
     """FormatError saying what the file `name` is, unless it is a LoRA."""
     found = identify(tensors)
     if found.kind != "lora":
-        raise FormatError(f"{found.words} in {name}", "a LoRA", found.advice)
+        raise FormatError(f"{found.words} in {name}", "a LoRA", kind=found.kind)

@@ -76,7 +76,7 @@ def load_motion(
 def _load(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], file_name: str) -> MotionFile:
     found = identify(tensors)
     if found.kind != "motion":
-        raise FormatError(found.words, "a motion model for SD1.5", found.advice)
+        raise FormatError(found.words, "a motion model for SD1.5", kind=found.kind)
     kind = motion_kind({key: tuple(value.shape) for key, value in tensors.items()})
     motion, encoder = _parts(tensors, kind)
     motion, tables = split_positions(motion)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import motion_layouts
 import pytest
 import sd15_layout
@@ -14,6 +16,8 @@ from animatelcm_core.formats import (
     load_motion,
     require_lora,
 )
+from animatelcm_core.formats.kinds import KINDS
+from animatelcm_core.host.advice import ADVICE, for_artists
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -173,8 +177,11 @@ def test_a_wrong_file_is_refused_with_what_it_is(name: str) -> None:
     text = str(caught.value)
     assert text.startswith("got a")
     assert what in text
-    assert " in some/file.safetensors; expected a motion model for SD1.5. " in text
-    assert where in text.split("SD1.5. ", 1)[1]
+    assert text.endswith(" in some/file.safetensors; expected a motion model for SD1.5.")
+    with pytest.raises(FormatError) as told, for_artists():
+        load_motion(meta(shapes), {}, "some/file.safetensors")
+    assert str(told.value).startswith(f"{text} ")
+    assert where in str(told.value).removeprefix(text)
 
 
 LORAS = {"LCM LoRA", "peft LoRA", "SDXL LoRA", "LoHa", "AnimateDiff v3 adapter"}
@@ -188,7 +195,7 @@ def test_only_loras_pass_as_loras(name: str) -> None:
     if name in LORAS:
         require_lora(tensors, "x.safetensors")
     else:
-        with pytest.raises(FormatError, match=r" in x\.safetensors; expected a LoRA\. "):
+        with pytest.raises(FormatError, match=r" in x\.safetensors; expected a LoRA\.$"):
             require_lora(tensors, "x.safetensors")
 
 
@@ -206,5 +213,27 @@ def test_only_loras_pass_as_loras(name: str) -> None:
 def test_motion_models_are_described_and_refused_as_loras(layout: str, words: str) -> None:
     tensors = meta(motion_layouts.motion_shapes(layout, FULL.channels))
     assert (identify(tensors).kind, identify(tensors).words) == ("motion", words)
-    with pytest.raises(FormatError, match="models/animatediff_models"):
+    with pytest.raises(FormatError, match="models/animatediff_models"), for_artists():
         require_lora(tensors, "mm.ckpt")
+
+
+def test_every_kind_has_advice_for_artists() -> None:
+    assert ADVICE.keys() == KINDS.keys() | {"unknown"}
+
+
+def test_what_is_no_matter_of_kinds_passes_unchanged() -> None:
+    error = FormatError("nothing", "something", "Look again.")
+    with pytest.raises(FormatError) as caught, for_artists():
+        raise error
+    assert caught.value is error
+
+
+def test_the_core_names_no_node() -> None:
+    """An artist is told which node by host/ and nodes/; a trainer has none."""
+    root = Path(__file__).resolve().parents[2]
+    titles = [page.read_text().partition("\n")[0].removeprefix("# ") for page in root.glob("web/docs/*.md")]
+    names = [*titles, "Load LoRA", "Load Checkpoint", "Load Motion Model", "Load VAE", "models/"]
+    core = [path for path in root.glob("animatelcm_core/**/*.py") if "host" not in path.parts]
+    assert len(titles) == 14
+    found = {(path.name, name) for path in core for name in names if name in path.read_text(encoding="ascii")}
+    assert found == set()

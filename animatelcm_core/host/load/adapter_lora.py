@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from ...formats import AdapterKind, adapter_lora_key, check_adapter_lora, read_tensors
+from ..advice import for_artists
 
 
 def with_adapter_lora(control: Any, path: str, strength: float) -> Any:
@@ -32,7 +33,8 @@ def with_adapter_lora(control: Any, path: str, strength: float) -> Any:
     weights = network.state_dict()
     ends = ".weight"
     shapes = {key.removesuffix(ends): tuple(w.shape) for key, w in weights.items() if key.endswith(ends)}
-    check_adapter_lora(tensors, Path(path).name, kind, shapes)
+    with for_artists():
+        check_adapter_lora(tensors, Path(path).name, kind, shapes)
     if strength == 0:
         return control
     keys = {adapter_lora_key(kind, module): module + ends for module in shapes}

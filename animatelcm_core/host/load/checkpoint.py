@@ -1,4 +1,4 @@
-"""Checkpoints as the host loads them, small ones included, with plain words for files that are none."""
+"""Loads SD1.5 and demo-size checkpoints; names the file's real kind on failure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import comfy.sd
 
 from ...formats import identify, read_tensors
 from .. import folders
+from ..advice import ADVICE
 from .small_model import is_small, load_small
 
 
@@ -23,6 +24,6 @@ def load_checkpoint(path: str) -> tuple[Any, Any, Any]:
         if found.kind == "checkpoint":
             raise
         raise ValueError(
-            f"got {found.words} ({Path(path).name}); expected a checkpoint. {found.advice}"
+            f"got {found.words} ({Path(path).name}); expected a checkpoint. {ADVICE[found.kind]}"
         ) from error
     return loaded[0], loaded[1], loaded[2]

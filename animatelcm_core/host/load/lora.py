@@ -1,4 +1,4 @@
-"""An LCM LoRA on a MODEL, with a word about a file that is none."""
+"""Applies an LCM LoRA to a MODEL and rejects files that are not LoRAs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import comfy.lora
 import comfy.lora_convert
 
 from ...formats import lora_schedule, read_tensors, require_lora
+from ..advice import for_artists
 from ..messages import log
 from .motion import Motion
 
@@ -20,7 +21,8 @@ def with_lora(model: Any, path: str, strength: float) -> Any:
     """
     name = Path(path).name
     tensors, _ = read_tensors(path)
-    require_lora(tensors, name)
+    with for_artists():
+        require_lora(tensors, name)
     keys = comfy.lora.model_lora_keys_unet(model.model, {})
     patches = comfy.lora.load_lora(comfy.lora_convert.convert_lora(tensors), keys, log_missing=False)
     model = model.clone()

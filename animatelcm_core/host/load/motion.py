@@ -15,6 +15,7 @@ from torch import nn
 
 from ...formats import MotionFile, build_image_encoder, build_motion_model, load_motion, read_tensors
 from ...motion_module import MotionModel
+from ..advice import for_artists
 from ..compat import may_load_on_demand, patcher_class
 
 
@@ -80,7 +81,8 @@ def encoder_patcher(path: str, name: str, disable_dynamic: bool = False) -> Any:
 
 
 def _managed(path: str, name: str, disable_dynamic: bool) -> Motion:
-    file = load_motion(*read_tensors(path), name)
+    with for_artists():
+        file = load_motion(*read_tensors(path), name)
     managed = patcher_class(disable_dynamic)
     # manual_cast: weights follow the type and device of what they meet, in any UNet precision. On-demand
     # loading takes weights from the mapped file; other hosts get copies, so that the file on disk can be
