@@ -35,6 +35,7 @@ from tools.import_graph import (  # noqa: E402
 )
 
 DEVELOPMENT = ("tests", "benchmarks", "tools")
+CLIENT = ("frontdoor/api", "frontdoor/demo", "frontdoor/watched")  # they run in .venv, as another process
 TOY = ("training/small_world", "training/shapes")
 
 
@@ -102,30 +103,24 @@ RULES = (
     ),
     Rule("the product does not know its toy", where=("",), but=(*TOY, *DEVELOPMENT), never=TOY),
     Rule(
-        "the front door is standard library and itself; of the core it knows atomic",
+        "the front door is standard library and itself",
         where=("frontdoor", "quickstart"),
-        but=("frontdoor/api", "frontdoor/demo", "frontdoor/watched"),  # these run in .venv
+        but=CLIENT,
         never=("",),
-        save=(PYTHON, "frontdoor", "animatelcm_core/atomic"),
+        save=(PYTHON, "frontdoor"),
     ),
     Rule(
         "what runs in .venv is not imported by what makes it",
         where=("frontdoor", "quickstart"),
-        but=("frontdoor/api", "frontdoor/demo", "frontdoor/watched"),
-        never=("frontdoor/api", "frontdoor/demo", "frontdoor/watched"),
+        but=CLIENT,
+        never=CLIENT,
         runs=False,
     ),
     Rule(
         "the demo's client knows aiohttp, Pillow and the front door",
-        where=("frontdoor/api", "frontdoor/demo", "frontdoor/watched"),
+        where=CLIENT,
         never=("",),
-        save=(PYTHON, "frontdoor", "animatelcm_core/atomic", f"{SITE}/aiohttp", f"{SITE}/PIL"),
-    ),
-    Rule(
-        "atomic is standard library: the front door imports it",
-        where=("animatelcm_core/atomic", "animatelcm_core/__init__"),
-        never=("",),
-        save=(PYTHON,),
+        save=(PYTHON, "frontdoor", f"{SITE}/aiohttp", f"{SITE}/PIL"),
     ),
     Rule("nothing stands on tests, benchmarks or tools", where=("",), but=DEVELOPMENT, never=DEVELOPMENT),
 )
@@ -147,7 +142,8 @@ QUESTION_MODULES = (
     f"{SITE}/packaging",
     f"{HOST}/comfyui_version",
 )
-# What hosts of the supported range have, and others of it have not.
+PROBES = ("dir", "fields", "getattr", "hasattr", "vars")  # of a name that was imported from ComfyUI
+# Names that some hosts of the supported range have and others have not; as a string they are a question.
 VERSIONED = frozenset(
     "CoreModelPatcher causal_anchor_index is_dynamic multigpu_clones register_load_device".split()
 )
@@ -197,9 +193,11 @@ def questions(tree: Tree) -> Iterator[str]:
     for path, module in asking.items():
         names = host_names(module)
         for node in ast.walk(module):
-            if isinstance(node, ast.Call) and called(node) in ("hasattr", "getattr") and len(node.args) > 1:
-                if root_name(node.args[0]) in names or literal(node.args[1]) in VERSIONED:
+            if isinstance(node, ast.Call) and called(node) in PROBES and node.args:
+                if root_name(node.args[0]) in names:
                     yield f"{path}.py:{node.lineno}: {ast.unparse(node)}; {rule}"
+            elif isinstance(node, ast.Constant) and literal(node) in VERSIONED:
+                yield f"{path}.py:{node.lineno}: {literal(node)!r}; {rule}"
             elif isinstance(node, ast.Try) and tries_host(node):
                 yield f"{path}.py:{node.lineno}: tries an import of the host; {rule}"
 
