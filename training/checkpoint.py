@@ -101,7 +101,7 @@ def load(folder: Path) -> State:
     except Exception as error:  # every reader raises its own
         raise ConfigError(
             f"got an unreadable checkpoint {folder} ({error}); expected a whole one. Remove that folder: the "
-            "run goes on from the one before it."
+            "run resumes from the one before it."
         ) from error
     return State(
         about["step"],

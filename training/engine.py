@@ -1,6 +1,6 @@
-"""The loop around a stage: batches, updates, checkpoints, log. Runs the same on one process or many.
+"""The training loop around a stage: batches, updates, checkpoints, log. Runs the same on one process or many.
 
-A run that was cut goes on from its newest checkpoint in `out` and ends with the weights it would have had:
+A run that was cut resumes from its newest checkpoint in `out` and ends with the weights it would have had:
 what is random about a sample depends on its position in the data alone (stages/distil.py, data/loader.py).
 """
 
@@ -22,7 +22,7 @@ from .data.loader import Loader, Stream
 from .data.sample import Batch
 from .ema import ema_update
 from .lr_schedule import lr_at
-from .metrics import Gathered, Log
+from .metrics import Log, LogWindow
 from .samples import SampleGrids
 from .stages.stage import Stage
 
@@ -118,17 +118,17 @@ class Trainer:
         c = self.config
         log = Log(c.out, self.step, c.steps) if self.accelerator.is_main_process else None
         grids = SampleGrids(c, self.stage, self.accelerator)
-        gathered, waited, since = Gathered(c.solver.steps), 0.0, time.monotonic()
+        window, waited, since = LogWindow(c.solver.steps), 0.0, time.monotonic()
         batches = iter(self.loader)
         try:
             with self._listening():
                 while self.step < c.steps:
-                    waited += self.update(batches, gathered)
+                    waited += self.update(batches, window)
                     if log is not None:
                         log.advance()
                     if self.step % c.log_every == 0 or self.step == c.steps:
-                        row = self._row(gathered, waited, time.monotonic() - since)
-                        gathered, waited, since = Gathered(c.solver.steps), 0.0, time.monotonic()
+                        row = self._row(window, waited, time.monotonic() - since)
+                        window, waited, since = LogWindow(c.solver.steps), 0.0, time.monotonic()
                         if log is not None:
                             log.write(self.step, row)
                     stop = self._asked_to_stop()
@@ -138,14 +138,14 @@ class Trainer:
                         grids.write(self.step)
                     if stop:
                         raise Interrupted(
-                            f"stopped at step {self.step} of {c.steps}; the same command goes on"
+                            f"stopped at step {self.step} of {c.steps}; the same command resumes it"
                         )
         finally:
             batches.close()  # its workers end now: they take no signals
             if log is not None:
                 log.close()
 
-    def update(self, batches: Iterator[Batch], gathered: Gathered) -> float:
+    def update(self, batches: Iterator[Batch], window: LogWindow) -> float:
         """One optimizer step of `accumulate` micro-batches. Returns seconds spent waiting for data."""
         c, waited = self.config, 0.0
         for group in self.optimizer.param_groups:
@@ -159,11 +159,11 @@ class Trainer:
             with _maybe_no_sync(self.accelerator, self.stage.online, not last):
                 if not self.tflop:
                     self.tflop = self._count(batch)
-                gathered.add(self._micro(batch))
+                window.add(self._micro(batch))
         norm = self.accelerator.clip_grad_norm_(self.params.values(), c.optim.clip)
         # Gradients are averaged by now: the norm is the same in every process.
-        gathered.norm = float(norm)  # type: ignore[arg-type]
-        if self._usable(gathered.norm):
+        window.norm = float(norm)  # type: ignore[arg-type]
+        if self._usable(window.norm):
             self.optimizer.step()
             self._after_update()
         self.step += 1
@@ -217,13 +217,13 @@ class Trainer:
             counter.get_total_flops() * self.config.batch.accumulate * self.accelerator.num_processes / 1e12
         )
 
-    def _row(self, gathered: Gathered, waited: float, seconds: float) -> dict[str, float]:
+    def _row(self, window: LogWindow, waited: float, seconds: float) -> dict[str, float]:
         c = self.config
-        steps = len(gathered.loss) / c.batch.accumulate
-        clips = len(gathered.loss) * c.batch.size * self.accelerator.num_processes
-        row = gathered.row(self.accelerator.gather)
+        steps = len(window.loss) / c.batch.accumulate
+        clips = len(window.loss) * c.batch.size * self.accelerator.num_processes
+        row = window.row(self.accelerator.gather)
         row |= {
-            "norm": gathered.norm,
+            "norm": window.norm,
             "rate": self._rate(self.step - 1),
             "clips_per_second": clips / seconds,
             "data_wait": waited / seconds,

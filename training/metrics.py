@@ -1,4 +1,4 @@
-"""What a run tells while it trains: `metrics.jsonl`, tensorboard, a line of progress."""
+"""The log of a run: `metrics.jsonl`, tensorboard, a line of progress."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ BUCKETS = 5
 
 
 def trim(path: Path, step: int) -> None:
-    """Forget rows after `step`: a run that was cut repeats them."""
+    """Remove the rows after `step`: a resumed run repeats them."""
     if not path.exists():
         return
-    kept = []
+    rows = []
     for line in path.read_text(encoding="ascii").splitlines():
         try:
             row = json.loads(line)
         except ValueError:
             continue  # the last line of a run that was killed while writing it
         if row["step"] <= step:
-            kept.append(line)
-    write_text(path, "".join(line + "\n" for line in kept))
+            rows.append(line)
+    write_text(path, "".join(line + "\n" for line in rows))
 
 
-class Gathered:
-    """Sums over the micro-batches between two rows of the log."""
+class LogWindow:
+    """What the micro-batches between two rows of the log measured."""
 
     def __init__(self, solver_steps: int):
         self.solver_steps = solver_steps

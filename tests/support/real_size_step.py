@@ -51,7 +51,7 @@ def main(stage_name: str, folder: Path) -> dict[str, Any]:
     from training.config import parse_run
     from training.engine import Trainer
     from training.machine import peak_memory
-    from training.metrics import Gathered
+    from training.metrics import LogWindow
     from training.weights import RandomWeights
 
     name = CONFIGS[stage_name]
@@ -70,15 +70,15 @@ def main(stage_name: str, folder: Path) -> dict[str, Any]:
     frozen = [p for name, p in named if id(p) not in trained and ".target." not in name]
     frozen += getattr(stage, "phi", stage.network.unet.conv_in).parameters()
     before, base = {k: digest([p]) for k, p in trainer.params.items()}, digest(frozen)
-    gathered, began = Gathered(config.solver.steps), time.monotonic()
-    trainer.update(iter(trainer.loader), gathered)
+    window, began = LogWindow(config.solver.steps), time.monotonic()
+    trainer.update(iter(trainer.loader), window)
     seconds = time.monotonic() - began
     changed = [k for k, p in trainer.params.items() if digest([p]) != before[k]]
     state = trainer.state()
     exported = export_weights(config, state.online, state, folder)
     return {
-        "loss": gathered.row(accelerator.gather)["loss"],
-        "norm": gathered.norm,
+        "loss": window.row(accelerator.gather)["loss"],
+        "norm": window.norm,
         "seconds": round(seconds, 1),
         "lora_layers": len(stage.network.lora.layers),  # type: ignore[union-attr]
         "trained": sorted(trainer.params),

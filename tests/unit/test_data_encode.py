@@ -1,4 +1,4 @@
-"""Encoding: what is interrupted goes on, what is skipped is told, real clips go all the way to batches."""
+"""Encoding: what is interrupted is resumed, what is skipped is counted, real clips become batches."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Stopping(TinyEncoder):
 
 
 @pytest.mark.parametrize("last", [0, 1, 2, 3, 4])
-def test_an_interrupted_encode_goes_on_and_ends_the_same(folder: Path, tmp_path: Path, last: int) -> None:
+def test_an_interrupted_encode_resumes_and_ends_the_same(folder: Path, tmp_path: Path, last: int) -> None:
     encode(videos(folder), TinyEncoder(), tmp_path / "whole", Encoding(shard_size=2, passes=2), report=quiet)
     with pytest.raises(KeyboardInterrupt):
         encode(
@@ -94,7 +94,7 @@ def test_an_interrupted_encode_goes_on_and_ends_the_same(folder: Path, tmp_path:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a forked process is killed")
-def test_a_killed_encode_goes_on(folder: Path, tmp_path: Path) -> None:
+def test_a_killed_encode_resumes(folder: Path, tmp_path: Path) -> None:
     child = os.fork()
     if child == 0:
         torch.set_num_threads(1)
@@ -114,9 +114,9 @@ def test_a_killed_encode_goes_on(folder: Path, tmp_path: Path) -> None:
 def test_another_folder_or_setting_is_not_mixed_in(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         encode(videos(folder), Stopping(2), tmp_path, Encoding(shard_size=2), report=quiet)
-    with pytest.raises(DataError, match="expected frames=3 .* go on with the same"):
+    with pytest.raises(DataError, match="expected frames=3 .* resume with the same"):
         encode(videos(folder, stride=1), TinyEncoder(), tmp_path, Encoding(shard_size=2), report=quiet)
-    with pytest.raises(DataError, match="go on with the same"):
+    with pytest.raises(DataError, match="resume with the same"):
         encode(videos(folder), TinyEncoder(), tmp_path, Encoding(shard_size=2, seed=1), report=quiet)
 
 

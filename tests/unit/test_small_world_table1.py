@@ -200,7 +200,7 @@ def test_whole_table_from_files_to_json(
     monkeypatch.setattr(table1, "result", partial(result, draws=10))
     monkeypatch.setattr(table1, "build", lambda files: pipeline)
     monkeypatch.setattr(table1, "through_vae", lambda checkpoint, n, net: some)
-    monkeypatch.setattr(table1, "real_clips", lambda n, seed, net: some)
+    monkeypatch.setattr(table1, "real_clips", lambda n, seed, net, drawing=None: some)
     (tmp_path / "w.safetensors").write_bytes(b"weights")
     words = [f"--{name}={tmp_path / 'w.safetensors'}" for name in ("lora", "motion", "personal")]
     words += [f"--out={tmp_path / 'run'}", f"--to={tmp_path / 'to'}", "--smoke", "--threads=1"]

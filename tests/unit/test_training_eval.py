@@ -21,7 +21,7 @@ from training.data.media import read_clip
 from training.eval import plan
 from training.eval.captions import read_captions
 from training.eval.clipsim import load_clip
-from training.eval.rows import kept_rows
+from training.eval.rows import cached_rows
 from training.eval.videos import read_about, write_video
 from training.pipeline import Conditions, Sampling
 from training.randomness import sample_generator
@@ -196,8 +196,8 @@ def test_rows_are_kept(tmp_path: Path):
         asked.append(number)
         return torch.tensor([float(number), 1.0])
 
-    assert kept_rows(tmp_path, 3, compute, part=2)[:, 0].tolist() == [0, 1, 2]
-    assert kept_rows(tmp_path, 5, compute, part=2)[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert cached_rows(tmp_path, 3, compute, part=2)[:, 0].tolist() == [0, 1, 2]
+    assert cached_rows(tmp_path, 5, compute, part=2)[:, 0].tolist() == [0, 1, 2, 3, 4]
     assert asked == [0, 1, 2, 2, 3, 4]
 
 

@@ -163,7 +163,7 @@ def test_a_signal_leaves_a_whole_checkpoint_and_says_that_the_run_can_go_on(
         output, _ = launcher.communicate(timeout=WAIT)
     (saved,) = checkpoint.list_checkpoints(run)
     state = checkpoint.load(saved)
-    assert f"stopped at step {state.step} of 5000; the same command goes on" in output
+    assert f"stopped at step {state.step} of 5000; the same command resumes it" in output
     assert launcher.returncode != 0
     if to == "one process":  # the launcher ends with its own code and tells that of the first to leave
         assert f"exitcode  : {STOPPED} " in output

@@ -29,7 +29,7 @@ from ..arithmetic import matmul_rate, wait_for
 from ..config import ConfigError, RunConfig, SampleConfig, parse_run
 from ..data.sample import Dataset, Sample
 from ..engine import Trainer
-from ..metrics import Gathered
+from ..metrics import LogWindow
 from ..weights import Files, RandomWeights
 from .common import add_config_options, config_path, guarded
 from .train import build_stage
@@ -62,12 +62,12 @@ def bench(
     with tempfile.TemporaryDirectory() as out:  # empty: there is nothing to resume
         config = config.model_copy(update={"out": Path(out), "samples": SampleConfig()})
         trainer = Trainer(config, stage, RandomLatents(frames, size, width), accelerator)
-        batches, gathered = iter(trainer.loader), Gathered(config.solver.steps)
-        trainer.update(batches, gathered)  # counts, and loads libraries
+        batches, window = iter(trainer.loader), LogWindow(config.solver.steps)
+        trainer.update(batches, window)  # counts, and loads libraries
         wait_for(device)
         began = time.perf_counter()
         for _ in range(steps):
-            trainer.update(batches, gathered)
+            trainer.update(batches, window)
         wait_for(device)
         seconds = (time.perf_counter() - began) / steps
     memory = peak_memory(device.type)
@@ -78,7 +78,7 @@ def bench(
         "clips_per_second": round(clips / seconds, 4),
         "peak_gib": round(memory, 2),
         **_shares(trainer.tflop, seconds, matmul_rate(device, dtype) * accelerator.num_processes),
-        "loss": gathered.row(accelerator.gather)["loss"],
+        "loss": window.row(accelerator.gather)["loss"],
     }
 
 

@@ -16,7 +16,7 @@ from ..data.errors import DataError, UnreadableMedia
 from ..engine import Interrupted
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
-STOPPED = 3  # exit code of a run that was asked to stop and can go on
+STOPPED = 3  # exit code of a run that was asked to stop and can be resumed
 
 
 def config_path(name: str) -> Path:

@@ -8,7 +8,7 @@ python -m training eval --checkpoint sd15.safetensors --tokenizer ComfyUI/comfy/
     --motion mm_sd_v15_v2.ckpt --method ddim --steps 25 --prompts captions.txt --to evaluations/teacher
 
 TO gets a video a clip (steps_4/00012.mp4), a sheet to look at (steps_4.png) and results.json. A run that was
-cut goes on where it was. Later commands may ask a folder for other metrics, more clips or more steps;
+cut resumes. Later commands may ask a folder for other metrics, more clips or more steps;
 results.json holds what the last one asked for. A personalised model is evaluated as another --checkpoint.
 Nothing is downloaded: a metric is measured if its weights are named. A variant with measures of
 its own has them without any.
@@ -86,7 +86,8 @@ def captions_of(options: argparse.Namespace, variant: str) -> list[str]:
     raise ConfigError("got no --prompts; expected a file with one caption a line, or a CSV")
 
 
-def given(value: Any, default: Any) -> Any:
+def value_or(value: Any, default: Any) -> Any:
+    """`value`, or `default` where an option was not given."""
     return default if value is None else value
 
 
@@ -95,7 +96,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     base = base_of(options)
     variant = find_variant(base.variant)
     fixed = variant.metrics is not None  # they know clips of one size only
-    frames = given(options.frames, 16 if base.motion else 1)
+    frames = value_or(options.frames, 16 if base.motion else 1)
     height, width = options.size or variant.size
     if height % 8 or width % 8 or min(height, width) < 8 or (fixed and (height, width) != variant.size):
         raise ConfigError(
@@ -108,7 +109,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
             f"{f', which the metrics of {base.variant} need' if fixed else ', or --frames 1 for pictures'}"
         )
     captions = tuple(captions_of(options, base.variant))
-    clips = given(options.clips, len(captions))
+    clips = value_or(options.clips, len(captions))
     if min(clips, frames, *options.steps) < 1:
         raise ConfigError("got a number below 1 of clips, frames or steps; expected 1 or more")
     return Plan(
@@ -117,8 +118,8 @@ def plan_of(options: argparse.Namespace) -> Plan:
         clips,
         tuple(sorted(set(options.steps))),
         options.method,
-        given(options.guidance, 1.0 if options.method == "lcm" else PAPER_GUIDANCE),
-        given(options.spacing, "trailing" if options.method == "dpm++" else "simple"),
+        value_or(options.guidance, 1.0 if options.method == "lcm" else PAPER_GUIDANCE),
+        value_or(options.spacing, "trailing" if options.method == "dpm++" else "simple"),
         frames,
         (height, width),
         options.seed,
@@ -148,11 +149,11 @@ def own_metric(options: argparse.Namespace, plan: Plan) -> tuple[Metric, dict[st
         return None
     metrics = load()
     metrics.labels_of(plan.captions)
-    clips = given(options.real_clips, metrics.REAL)
+    clips = value_or(options.real_clips, metrics.REAL)
 
     def measure(steps: int) -> dict[str, Any]:
         space, paths = metrics.reference(options.to / "features", clips), plan.paths(options.to, steps)
-        return metrics.judged(paths, plan.asked(), plan.frames, space)
+        return metrics.judged(paths, plan.clip_captions(), plan.frames, space)
 
     return measure, metrics.about(clips)
 
@@ -167,7 +168,7 @@ def clipsim_metric(
 
     def measure(steps: int) -> dict[str, Any]:
         paths = plan.paths(options.to, steps)
-        return clipsim(clip, paths, plan.asked(), plan.frames, cache / f"steps_{steps}")
+        return clipsim(clip, paths, plan.clip_captions(), plan.frames, cache / f"steps_{steps}")
 
     return measure, {"clip": {"name": clip.name, "digest": clip.digest}}
 
@@ -184,7 +185,7 @@ def fvd_metric(
         raise ConfigError(f"got {plan.frames} frames with --i3d; expected {LEAST} or more")
     net, weights = load_i3d(options.i3d, device), digest([options.i3d])
     cache = options.to / "features" / f"i3d_{weights}"
-    real = Real(options.real, options.real_stride, given(options.real_clips, Real.most), plan.seed)
+    real = Real(options.real, options.real_stride, value_or(options.real_clips, Real.most), plan.seed)
     theirs = real_features(net, real, plan.frames, cache)
 
     def measure(steps: int) -> dict[str, Any]:

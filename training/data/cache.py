@@ -139,7 +139,7 @@ def _checked(folder: Path, fingerprint: str | None) -> CacheIndex:
     if not index.complete or not index.samples:
         raise DataError(
             f"got an unfinished cache in {folder} with {index.samples} samples; expected a complete one: run "
-            "the same encode again, it goes on from there."
+            "the same encode again, it resumes there."
         )
     if fingerprint is not None and index.fingerprint != fingerprint:
         raise DataError(

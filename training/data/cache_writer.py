@@ -73,7 +73,7 @@ class CacheWriter:
 
     @property
     def consumed(self) -> int:
-        """Samples of the source that are safe on disk or known to be unreadable: go on with this number."""
+        """Samples of the source that are safe on disk or known to be unreadable: resume with this number."""
         return self.index.consumed
 
     def knows(self, caption: str) -> bool:
@@ -203,6 +203,6 @@ def check_same(out: Path, found: CacheIndex, wanted: CacheIndex) -> None:
         got, expected = getattr(found, field), getattr(wanted, field)
         if got != expected:
             raise DataError(
-                f"got a cache in {out} with {field} {got}; expected {expected}: go on with the same models, "
+                f"got a cache in {out} with {field} {got}; expected {expected}: resume with the same models, "
                 "data and settings, or use an empty folder."
             )

@@ -1,1 +1,1 @@
-"""Metrics that know no model and no world: distances of feature sets, confidence intervals."""
+"""Evaluation: clips sampled from exported weights, kept as videos, and what is measured of them."""

@@ -19,7 +19,7 @@ from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from ..config import ConfigError
 from ..data.media import read_clip
 from .intervals import bootstrap, centred_interval
-from .rows import digest, kept_rows
+from .rows import cached_rows, digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ def clipsim(
         pixels = read_clip(clips[number], frames, 1, clip.size, 0.0)
         return clip.similarity(captions[number], pixels).mean()[None]
 
-    values = kept_rows(cache, len(clips), row)[:, 0].double()
+    values = cached_rows(cache, len(clips), row)[:, 0].double()
     point = float(values.mean())
     draws = bootstrap(lambda drawn: float(values[drawn].mean()), len(values))
     interval = [round(end, 3) for end in centred_interval(draws, point)]

@@ -22,7 +22,7 @@ from ..data.media import VIDEO_SUFFIXES, read_clip
 from ..randomness import generator_for, permutation
 from .i3d import CLASSES, I3D
 from .metrics import frechet, real_versus_real
-from .rows import kept_rows
+from .rows import cached_rows
 
 SIZE = (224, 224)
 LEAST = 9  # frames: after I3D's strides two are left to pool
@@ -48,7 +48,7 @@ def logits(net: I3D, clip: Tensor) -> Tensor:
 
 def generated_features(net: I3D, clips: Sequence[Path], frames: int, cache: Path) -> Tensor:
     """(n, 400) of an evaluation's clips, kept in the folder `cache`."""
-    return kept_rows(cache, len(clips), lambda i: logits(net, read_clip(clips[i], frames, 1, SIZE, 0.0)))
+    return cached_rows(cache, len(clips), lambda i: logits(net, read_clip(clips[i], frames, 1, SIZE, 0.0)))
 
 
 def real_features(net: I3D, real: Real, frames: int, cache: Path) -> Tensor:
@@ -70,7 +70,7 @@ def real_features(net: I3D, real: Real, frames: int, cache: Path) -> Tensor:
             print(f"skipped {path}: {reason}")
             return torch.full((CLASSES,), torch.nan)
 
-    rows = kept_rows(cache / f"real_{key}", len(chosen), row)
+    rows = cached_rows(cache / f"real_{key}", len(chosen), row)
     good = rows[rows.isfinite().all(1)]
     if 2 * len(good) < len(rows) or len(good) < 2:
         raise DataError(

@@ -43,8 +43,10 @@ def distance(a: Gaussian, b: Gaussian) -> float:
     The root's trace comes from the eigenvalues of a symmetric product, which stay real where that of
     C_a C_b (scipy's sqrtm) turns complex or negative for sets smaller than their dimension.
     """
+    # 1. tr (C_a^1/2 C_b C_a^1/2)^1/2: the roots of the eigenvalues of a symmetric matrix, summed.
     product = a.root @ b.covariance @ a.root
     cross = torch.linalg.eigvalsh((product + product.T) / 2).clamp_min(0).sqrt().sum()
+    # 2. tr(C_a + C_b) - 2 of that, and the squared distance of the means.
     spread = a.covariance.trace() + b.covariance.trace() - 2 * cross
     return max(0.0, float((a.mean - b.mean).square().sum() + spread))
 

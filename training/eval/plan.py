@@ -51,7 +51,7 @@ class Plan:
     def sampling(self, steps: int) -> Sampling:
         return Sampling(self.sampler, steps, self.guidance, self.spacing)
 
-    def asked(self) -> list[str]:
+    def clip_captions(self) -> list[str]:
         """The caption of each clip."""
         return [self.captions[number % len(self.captions)] for number in range(self.clips)]
 

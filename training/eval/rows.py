@@ -15,7 +15,7 @@ from ..tensor_files import save_tensors
 PART = 32
 
 
-def kept_rows(folder: Path, clips: int, compute: Callable[[int], Tensor], part: int = PART) -> Tensor:
+def cached_rows(folder: Path, clips: int, compute: Callable[[int], Tensor], part: int = PART) -> Tensor:
     """(clips, d) float32: `compute(number)`, (d,), of every clip, from `folder` where it is there."""
     parts = []
     for start in range(0, clips, part):
