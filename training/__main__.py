@@ -1,13 +1,14 @@
 """`python -m training COMMAND`: everything that trains, from a shell. `COMMAND --help` tells its options.
 
-encode   videos or pictures -> cached latents and text, for `data: {kind: cached}`
-image    stage one: the LCM LoRA
-video    stage two: the motion weights
-adapt    stage three, without a teacher: the image encoder, or a LoRA on a ControlNet or T2I-Adapter
-adapter  a ControlNet or T2I-Adapter for the image model, from nothing
-eval     exported weights -> clips, and what they measure: judge, CLIPSIM, FVD
-export   a checkpoint of a run -> files for ComfyUI; other motion files -> .safetensors
-bench    speed, memory and share of peak arithmetic of one training step
+encode          videos or pictures -> cached latents and text, for `data: {kind: cached}`
+image           stage one: the LCM LoRA
+video           stage two: the motion weights
+image-to-video  stage three, without a teacher: the image encoder
+control         stage three, without a teacher: a LoRA on a ControlNet or T2I-Adapter
+adapter         a ControlNet or T2I-Adapter for the image model, from nothing
+eval            exported weights -> clips, and what they measure: CLIPSIM, FVD
+export          a checkpoint of a run -> files for ComfyUI; other motion files -> .safetensors
+bench           speed, memory and share of peak arithmetic of one training step
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from __future__ import annotations
 import importlib
 import sys
 
-STAGES = ("image", "video", "adapt", "adapter")
-COMMANDS = ("encode", *STAGES, "eval", "export", "bench")
+STAGES = ("image", "video", "image-to-video", "control", "adapter")  # not imported: --help is quick
+COMMANDS = ("encode", *STAGES, "adapt", "eval", "export", "bench")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not arguments or arguments[0] not in COMMANDS:
         print(__doc__)
         return 0 if arguments and arguments[0] in ("-h", "--help") else 2
-    name = "train" if arguments[0] in STAGES else arguments[0]
+    name = "train" if arguments[0] in (*STAGES, "adapt") else arguments[0]
     command = importlib.import_module(f".commands.{name}", __package__)
     return command.main(arguments)
 

@@ -44,6 +44,13 @@ def build_adapter(
     return T2IAdapter(hint_channels, channels, num_res_blocks=2, downscale_factor=8)  # type: ignore[arg-type]
 
 
+def new_adapter(kind: AdapterKind, unet: UNet2DConditionModel, hint_channels: int, seed: int) -> nn.Module:
+    """An adapter to be trained from nothing, by the run's seed, in float32."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_adapter(kind, unet, hint_channels).float()
+
+
 class Control(nn.Module):
     """An adapter with hints -> keyword arguments of a diffusers UNet."""
 

@@ -1,13 +1,12 @@
 """What a run is: one YAML file, checked before anything is loaded. Unknown keys are refused.
 
-    stage: image | video        which part of decoupled consistency learning (paper 4.1)
-           adapt                a new part without a teacher (paper 4.3)
-           adapter              a ControlNet or T2I-Adapter from nothing, for the image model
-    base:                       the network that is distilled, by local files
+    stage:                      what is trained: one of training/stages/, which adds its own section
+    base:                       the frozen network, by local files
     data:                       where samples come from (training/data/config.py)
     solver, loss, lora, optim   the method; symbols as in animatelcm_core/solver.py
 
-`python -m training video --config FILE --set optim.rate=1e-5 --dry-run` prints the resolved run.
+Here are the sections that all stages share; runs.py reads files.
+`python -m training video --config FILE --set optim.lr=1e-5 --dry-run` prints the resolved run.
 """
 
 from __future__ import annotations
@@ -15,23 +14,23 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
     ValidationInfo,
     model_validator,
 )
 
-from animatelcm_core.formats import AdapterKind
 from animatelcm_core.schedule import Schedule
 from animatelcm_core.solver import Solver
 
-from .config_file import ConfigError, apply_change, extended
+from . import old_names
+from .config_file import ConfigError as ConfigError
 from .data.config import DataConfig
 from .variants import find_variant
 
@@ -41,7 +40,7 @@ class Section(BaseModel):
 
 
 def _is_file(path: Path, about: ValidationInfo) -> Path:
-    """Where files are needed at all: see `parse_run`."""
+    """Where files are needed at all: see runs.parse_run."""
     needed = (about.context or {}).get("files", True)
     if needed and not path.is_file():
         raise ValueError(f"got {path}; expected an existing file")
@@ -106,13 +105,16 @@ class LoraConfig(Section):
 
 
 class OptimConfig(Section):
-    """AdamW. rate: peak learning rate after `warmup` steps; schedule: what follows."""
+    """AdamW. lr: peak learning rate after `warmup` steps; schedule: what follows.
 
-    rate: float = Field(default=1e-5, ge=0)
+    max_grad_norm: longer gradients are scaled down to it.
+    """
+
+    lr: float = Field(default=1e-5, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(default=1e-3, ge=0)
     warmup: int = Field(default=500, ge=0)
-    clip: float = Field(default=1.0, gt=0)
+    max_grad_norm: float = Field(default=1.0, gt=0)
     schedule: Literal["constant", "cosine"] = "constant"
 
 
@@ -135,48 +137,6 @@ class SampleConfig(Section):
     seed: int = 0
 
 
-class RunConfig(Section):
-    """What both stages share.
-
-    Relative paths are taken from where the command is started.
-
-    mu: rate of the target's moving average. average: rate of the moving average of the online weights that is
-    exported instead of them; 0 exports them as they are.
-    """
-
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    out: Path
-    seed: int = Field(default=0, ge=0)
-    steps: int = Field(ge=1)
-    base: BaseConfig
-    data: DataConfig
-    solver: SolverConfig = SolverConfig()
-    loss: LossConfig = LossConfig()
-    lora: LoraConfig = LoraConfig()
-    optim: OptimConfig = OptimConfig()
-    batch: BatchConfig = BatchConfig()
-    samples: SampleConfig = SampleConfig()
-    mu: float = Field(default=0.95, ge=0, lt=1)
-    average: float = Field(default=0.0, ge=0, lt=1)
-    gradient_checkpointing: bool = False
-    save_every: int = Field(default=500, ge=1)
-    keep: int = Field(default=3, ge=1)
-    log_every: int = Field(default=10, ge=1)
-
-    @model_validator(mode="after")
-    def _prompts_fit(self) -> RunConfig:
-        if self.samples.prompts and any(value % 8 for value in self.samples.size):
-            raise ValueError(f"got samples.size {self.samples.size}; expected multiples of 8 pixels")
-        return self
-
-
-class ImageConfig(RunConfig):
-    """Stage one: the LCM LoRA. mu 0 takes the online network itself as target, as the LCM LoRA had it."""
-
-    stage: Literal["image"] = "image"
-    mu: float = Field(default=0.0, ge=0, lt=1)
-
-
 class HintConfig(Section):
     """Where hints come from: `edges` of the pictures themselves, or the `folder` that the data names.
 
@@ -196,135 +156,56 @@ class HintConfig(Section):
         return self
 
 
-class ControlSection(Section):
-    """A LoRA on an adapter; its rank is `lora.rank`. adapter: the adapter's file, as its authors gave it."""
+class RunConfig(Section):
+    """What all stages share; each adds what is its own.
 
-    kind: Literal["controlnet_lora", "t2i_adapter_lora"]
-    adapter: LocalFile
-    hint: HintConfig = HintConfig()
+    Relative paths are taken from where the command is started.
 
-    @property
-    def network(self) -> AdapterKind:
-        return "controlnet" if self.kind == "controlnet_lora" else "t2i_adapter"
-
-
-class EncoderSection(Section):
-    """An image encoder from nothing.
-
-    reading: how the reference image is given (training/readers.py); only `latents` can be exported.
-    motion: whether the motion weights learn along, at `motion_rate` times the rate.
-    motion_scale: as the clips will be sampled; the authors use 0.8.
-    stills: share of the clips that are shown as their first frame held, at motion scale 0: without any, the
-    motion weights need not heed the scale.
+    mu: rate of the target's moving average. ema_decay: rate of the moving average of the online weights that
+    is exported instead of them; 0 exports them as they are.
     """
 
-    kind: Literal["image_encoder"] = "image_encoder"
-    reading: Literal["latents", "pixels", "first_frame"] = "latents"
-    motion: bool = False
-    motion_rate: float = Field(default=1.0, gt=0)
-    motion_scale: float = Field(default=0.8, ge=0, le=2)
-    stills: float = Field(default=0.0, ge=0, lt=1)
-
-
-AdaptSection = Annotated[EncoderSection | ControlSection, Field(discriminator="kind")]
-
-
-class AdaptConfig(RunConfig):
-    """Stage three: a new part for a distilled network, without a teacher."""
-
-    stage: Literal["adapt"] = "adapt"
-    adapt: AdaptSection = EncoderSection()
+    stage: str
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    out: Path
+    seed: int = Field(default=0, ge=0)
+    steps: int = Field(ge=1)
+    base: BaseConfig
+    data: DataConfig
+    solver: SolverConfig = SolverConfig()
+    loss: LossConfig = LossConfig()
+    lora: LoraConfig = LoraConfig()
+    optim: OptimConfig = OptimConfig()
+    batch: BatchConfig = BatchConfig()
+    samples: SampleConfig = SampleConfig()
+    mu: float = Field(default=0.95, ge=0, lt=1)
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
+    gradient_checkpointing: bool = False
+    save_every: int = Field(default=500, ge=1)
+    keep: int = Field(default=3, ge=1)
+    log_every: int = Field(default=10, ge=1)
 
     @model_validator(mode="after")
-    def _has_its_files(self) -> AdaptConfig:
-        if self.base.motion is None or self.base.lora is None:
-            raise ValueError(
-                "got no base.motion or no base.lora; expected distilled motion weights and the LCM LoRA "
-                "(AnimateLCM's, or yours from the stages video and image)"
-            )
+    def _prompts_fit(self) -> RunConfig:
+        if self.samples.prompts and any(value % 8 for value in self.samples.size):
+            raise ValueError(f"got samples.size {self.samples.size}; expected multiples of 8 pixels")
         return self
-
-
-class AdapterSection(Section):
-    """An adapter from nothing, or from `start`: a file of the same kind, to train further.
-
-    hint_channels: of a new T2I-Adapter, 1 for edges and sketches. drop: share of captions that are left out,
-    so that hints are read for themselves. snr: limits of the weight of an error in x_0; with 0 and infinity
-    all levels of the noise's error count the same.
-    """
-
-    kind: Literal["controlnet", "t2i_adapter"]
-    start: LocalFile | None = None
-    hint: HintConfig = HintConfig()
-    hint_channels: Literal[1, 3] = 1
-    drop: float = Field(default=0.3, ge=0, le=1)
-    snr: tuple[float, float] = (0.0, float("inf"))
-
-
-class AdapterConfig(RunConfig):
-    """A ControlNet or T2I-Adapter for the image model, by plain denoising of pictures."""
-
-    stage: Literal["adapter"] = "adapter"
-    adapter: AdapterSection
-
-
-class VideoConfig(RunConfig):
-    """Stage two: the motion weights.
-
-    arm, the paper's ablation (5.2): `paper` inserts the LoRA in the online model only, the target grows it by
-    its moving average; `without_init` has it in both from the start; `without_decouple` starts a new LoRA and
-    trains it with the motion weights.
-    temporal_init: `teacher` starts from the teacher's motion weights, `zero` from none.
-    """
-
-    stage: Literal["video"] = "video"
-    arm: Literal["paper", "without_init", "without_decouple"] = "paper"
-    temporal_init: Literal["teacher", "zero"] = "teacher"
 
     @model_validator(mode="after")
-    def _has_its_files(self) -> VideoConfig:
-        if self.base.motion is None:
-            raise ValueError(
-                "got no base.motion; expected the teacher's motion weights (AnimateDiff v2 or v3)"
-            )
-        if self.base.lora is None and self.arm != "without_decouple":
-            raise ValueError(f"got no base.lora; expected the image stage's LoRA for arm {self.arm}")
+    def _has_its_files(self) -> RunConfig:
+        for name, expected in self.needs().items():
+            if getattr(self.base, name) is None:
+                raise ValueError(f"got no base.{name}; expected {expected}")
         return self
 
-
-STAGES: dict[str, type[RunConfig]] = {
-    "image": ImageConfig,
-    "video": VideoConfig,
-    "adapt": AdaptConfig,
-    "adapter": AdapterConfig,
-}
+    def needs(self) -> dict[str, str]:
+        """Files of `base` that the stage cannot do without -> what is expected there."""
+        return {}
 
 
-def read_config(stage: str, path: Path, changes: list[str] | None = None) -> RunConfig:
-    """The run of `stage` that `path` describes. Raises ConfigError, also for a config of another stage."""
-    config = parse_run(path, changes)
-    if config.stage != stage:  # type: ignore[attr-defined]
-        raise ConfigError(f"got {path} for stage {config.stage}; expected one for {stage}")  # type: ignore[attr-defined]
-    return config
-
-
-def parse_run(path: Path, changes: list[str] | None = None, files: bool = True) -> RunConfig:
-    """The run that `path` describes, with `a.b=c` changes (values are YAML).
-
-    files: whether the base's files must be there; False where none of them is read.
-    Raises ConfigError, a line a mistake.
-    """
-    values = extended(path)
-    for change in changes or []:
-        apply_change(values, change)
-    stage = values.get("stage")
-    if stage not in STAGES:
-        raise ConfigError(f"got stage {stage} in {path}; expected {' or '.join(STAGES)}")
-    try:
-        return STAGES[stage].model_validate(values, context={"files": files})
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors()]
-        raise ConfigError(f"got {path}; expected a valid config:\n  " + "\n  ".join(lines)) from None
+def as_yaml(config: RunConfig) -> str:
+    """The resolved run, as a file that can be read again."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def fingerprint(config: RunConfig, processes: int) -> str:
@@ -332,9 +213,23 @@ def fingerprint(config: RunConfig, processes: int) -> str:
 
     Of the batch it is the samples of an update, over all processes: how they are split changes nothing.
     """
+    return _digest(_learned(config, processes))
+
+
+def fingerprints(config: RunConfig, processes: int) -> set[str]:
+    """Those of the checkpoints that the run may resume: its own, and the one it had under older names."""
+    learned = _learned(config, processes)
+    return {_digest(learned), _digest(old_names.restored(learned))}
+
+
+def _learned(config: RunConfig, processes: int) -> dict[str, Any]:
     batch = config.batch
     kept = config.model_dump(
         mode="json", exclude={"out", "name", "save_every", "keep", "log_every", "samples", "steps", "batch"}
     )
     kept["samples_an_update"] = batch.size * batch.accumulate * processes
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+    return kept
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

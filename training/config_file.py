@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,25 @@ class ConfigError(ValueError):
     """A run that cannot be: got, expected, what to do."""
 
 
-def extended(path: Path) -> dict[str, Any]:
-    """The values in `path`, on those of the file that it names by `extends: NAME`. Raises ConfigError."""
-    return _extended(path, path.parent, ())
+def extended(path: Path, read: Callable[[Path], dict[str, Any]] | None = None) -> dict[str, Any]:
+    """The values in `path`, on those of the file that it names by `extends: NAME`. Raises ConfigError.
+
+    read: gives the values of one file, `parse` if not said otherwise.
+    """
+    return _extended(path, path.parent, (), read or parse)
 
 
-def _extended(path: Path, root: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    values = parse(path)
+def _extended(
+    path: Path, root: Path, seen: tuple[Path, ...], read: Callable[[Path], dict[str, Any]]
+) -> dict[str, Any]:
+    values = read(path)
     parent = values.pop("extends", None)
     if parent is None:
         return values
     source = (path.parent / str(parent)).resolve()
     if source in seen or not source.is_relative_to(root.resolve()):
         raise ConfigError(f"got extends: {parent} in {path}; expected another file of the same folder")
-    return deep_merge(_extended(source, root, (*seen, source)), values)
+    return deep_merge(_extended(source, root, (*seen, source), read), values)
 
 
 def parse(path: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from . import arithmetic, checkpoint
-from .config import ConfigError, RunConfig, fingerprint
+from .config import ConfigError, RunConfig, fingerprint, fingerprints
 from .data.loader import Loader, Stream
 from .data.sample import Batch
 from .ema import ema_update
@@ -42,12 +42,12 @@ class Trainer:
         self.params = stage.trainable()
         self.optimizer = torch.optim.AdamW(
             self._groups(),
-            lr=config.optim.rate,
+            lr=config.optim.lr,
             betas=config.optim.betas,
             weight_decay=config.optim.weight_decay,
             fused=True,
         )
-        self.average = {k: p.detach().clone() for k, p in self.params.items()} if config.average else {}
+        self.average = {k: p.detach().clone() for k, p in self.params.items()} if config.ema_decay else {}
         self.step, self.bad, self.tflop = 0, 0, 0.0
         self.fingerprint = fingerprint(config, accelerator.num_processes)
         position = self._resume()
@@ -73,7 +73,7 @@ class Trainer:
         if not folders:
             return 0
         state = checkpoint.load(folders[-1])
-        if state.fingerprint != self.fingerprint:
+        if state.fingerprint not in fingerprints(self.config, self.accelerator.num_processes):
             raise ConfigError(
                 f"got a config other than that of {folders[-1]}; expected the same base, data, method "
                 "and samples an update (batch.size times batch.accumulate times processes). Use another "
@@ -160,7 +160,7 @@ class Trainer:
                 if not self.tflop:
                     self.tflop = self._count(batch)
                 window.add(self._micro(batch))
-        norm = self.accelerator.clip_grad_norm_(self.params.values(), c.optim.clip)
+        norm = self.accelerator.clip_grad_norm_(self.params.values(), c.optim.max_grad_norm)
         # Gradients are averaged by now: the norm is the same in every process.
         window.norm = float(norm)  # type: ignore[arg-type]
         if self._usable(window.norm):
@@ -178,7 +178,7 @@ class Trainer:
     def _after_update(self) -> None:
         self.stage.after_update()
         if self.average:
-            mu = min(self.config.average, (1 + self.step) / (10 + self.step))
+            mu = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
             ema_update(self.average.values(), self.params.values(), mu)
 
     def _usable(self, norm: float) -> bool:
@@ -190,7 +190,7 @@ class Trainer:
         if self.bad >= BAD_UPDATES:
             raise FloatingPointError(
                 f"got {self.bad} updates in a row that are not finite, the last at {self.step}; "
-                f"expected finite gradients. The checkpoints in {self.config.out} are good: lower optim.rate "
+                f"expected finite gradients. The checkpoints in {self.config.out} are good: lower optim.lr "
                 "or look at the data."
             )
         return False
@@ -206,7 +206,7 @@ class Trainer:
 
     def _rate(self, step: int) -> float:
         optim = self.config.optim
-        return lr_at(optim.rate, optim.warmup, step, self.config.steps, optim.schedule == "cosine")
+        return lr_at(optim.lr, optim.warmup, step, self.config.steps, optim.schedule == "cosine")
 
     def _count(self, batch: Batch) -> float:
         """Counted arithmetic of one optimizer step of all processes, in TFLOP. Changes nothing."""

@@ -5,24 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
+from animatelcm_core.formats import AdapterKind
 from animatelcm_core.motion_module import MotionModel
 
 from .adapters import build_adapter, load_adapter
 from .base import Base, load_base, load_motion_model
-from .config import AdaptConfig, AdapterConfig, ControlSection, RunConfig
+from .config import RunConfig
 from .lora import Lora, load_lora
 from .sd15 import BOS, EOS, TOKENS
 from .variants import find_variant
 
 
 class Weights(Protocol):
-    """All on the CPU and frozen. `lora` injects the image stage's LoRA into `unet`."""
+    """All on the CPU and frozen. `lora` injects the image stage's LoRA into `unet`.
+
+    hint_channels: of an adapter that is not read from its file.
+    """
 
     def base(self) -> Base: ...
 
@@ -30,7 +35,9 @@ class Weights(Protocol):
 
     def lora(self, unet: nn.Module) -> Lora: ...
 
-    def adapter(self, unet: UNet2DConditionModel) -> nn.Module: ...
+    def adapter(
+        self, kind: AdapterKind, path: Path, unet: UNet2DConditionModel, hint_channels: int = 3
+    ) -> nn.Module: ...
 
 
 @dataclass(frozen=True)
@@ -50,16 +57,10 @@ class Files:
         assert self.config.base.lora is not None
         return load_lora(unet, self.config.base.lora)
 
-    def adapter(self, unet: UNet2DConditionModel) -> nn.Module:
-        """The one to be adapted or trained further, or a new one."""
-        if isinstance(self.config, AdapterConfig):
-            section = self.config.adapter
-            if section.start is None:
-                return new_adapter(self.config, unet)
-            return load_adapter(section.start, section.kind, unet)
-        assert isinstance(self.config, AdaptConfig)
-        assert isinstance(self.config.adapt, ControlSection)
-        return load_adapter(self.config.adapt.adapter, self.config.adapt.network, unet)
+    def adapter(
+        self, kind: AdapterKind, path: Path, unet: UNet2DConditionModel, hint_channels: int = 3
+    ) -> nn.Module:
+        return load_adapter(path, kind, unet)
 
 
 @dataclass(frozen=True)
@@ -90,15 +91,13 @@ class RandomWeights:
                     parameter.normal_(std=0.02)
         return lora
 
-    def adapter(self, unet: UNet2DConditionModel) -> nn.Module:
-        if isinstance(self.config, AdapterConfig):
-            return new_adapter(self.config, unet)
-        assert isinstance(self.config, AdaptConfig)
-        assert isinstance(self.config.adapt, ControlSection)
-        if self.config.adapt.adapter.is_file():  # the adapter itself may be there
-            return load_adapter(self.config.adapt.adapter, self.config.adapt.network, unet)
+    def adapter(
+        self, kind: AdapterKind, path: Path, unet: UNet2DConditionModel, hint_channels: int = 3
+    ) -> nn.Module:
+        if path.is_file():  # the adapter itself may be there
+            return load_adapter(path, kind, unet)
         with self._seeded(3), torch.no_grad():
-            network = build_adapter(self.config.adapt.network, unet)
+            network = build_adapter(kind, unet, hint_channels)
             for name, parameter in network.named_parameters():
                 if name.startswith(
                     ("controlnet_down", "controlnet_mid", "controlnet_cond_embedding.conv_out")
@@ -112,13 +111,6 @@ class RandomWeights:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed + part)
             yield
-
-
-def new_adapter(config: AdapterConfig, unet: UNet2DConditionModel) -> nn.Module:
-    """An adapter to be trained from nothing, by the run's seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        return build_adapter(config.adapter.kind, unet, config.adapter.hint_channels).float()
 
 
 def _no_words(captions: list[str]) -> Tensor:

@@ -46,19 +46,17 @@ def main(stage_name: str, folder: Path) -> dict[str, Any]:
     from accelerate import Accelerator
 
     from training.commands.bench import RandomLatents
-    from training.commands.export import export_weights
-    from training.commands.train import build_stage
-    from training.config import parse_run
     from training.engine import Trainer
     from training.machine import peak_memory
     from training.metrics import LogWindow
+    from training.runs import build_stage, export_weights, parse_run
     from training.weights import RandomWeights
 
     name = CONFIGS[stage_name]
-    changes = ["gradient_checkpointing=true", "optim.warmup=0", "optim.rate=1e-4", f"out={folder / 'run'}"]
+    changes = ["gradient_checkpointing=true", "optim.warmup=0", "optim.lr=1e-4", f"out={folder / 'run'}"]
     changes += ["batch={size: 1}", "samples.prompts=[]"]
     if stage_name in ("controlnet", "t2i_adapter"):
-        changes += [f"adapt.adapter={write_adapter(stage_name, folder)}"]
+        changes += [f"control.adapter={write_adapter(stage_name, folder)}"]
     config = parse_run(ROOT / "training" / "configs" / f"{name}.yaml", changes, files=False)
     accelerator = Accelerator(cpu=True)
     stage = build_stage(config, accelerator, RandomWeights(config))

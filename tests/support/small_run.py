@@ -11,13 +11,14 @@ from accelerate import Accelerator
 from animatelcm_core.formats import AdapterKind
 from training.adapters import build_adapter, published_tensors
 from training.base import load_base
-from training.commands.train import build_stage
-from training.config import STAGES, BaseConfig, RunConfig
+from training.config import BaseConfig, RunConfig
 from training.config_file import deep_merge
 from training.data import CacheMeta, CacheWriter, open_dataset
 from training.engine import Trainer
 from training.export import kohya_tensors, save_adapter, save_lora
 from training.lora import Lora
+from training.runs import build_stage, run_config
+from training.stages import STAGES
 
 DEMO = Path(__file__).resolve().parents[2] / "demo"
 CHECKPOINT, MOTION = DEMO / "shapes_sd.safetensors", DEMO / "shapes_motion.safetensors"
@@ -67,25 +68,24 @@ def config_of(stage: str, folder: Path, **changes: Any) -> RunConfig:
     """A run of a few steps in `folder`, on `folder/data-<stage>`."""
     data = folder / f"data-{stage}"
     if not data.exists():
-        write_cache(data, frames=1 if stage in ("image", "adapter") else 3)
+        write_cache(data, frames=1 if STAGES[stage].pictures else 3)
     values: dict[str, Any] = {
+        "stage": stage,
         "name": f"tiny_{stage}",
         "out": folder / "run",
         "steps": 4,
         "base": {"variant": "shapes", "checkpoint": CHECKPOINT},
         "data": {"kind": "cached", "path": data},
         "lora": {"rank": 4, "alpha": 4},
-        "optim": {"rate": 1e-3, "warmup": 0},
+        "optim": {"lr": 1e-3, "warmup": 0},
         "batch": {"size": 2},
         "save_every": 2,
         "log_every": 1,
     }
-    if stage == "adapt":
-        values["adapt"] = {"kind": "image_encoder"}
-    if stage in ("video", "adapt"):
+    if stage in ("video", "image-to-video", "control"):
         values["base"]["motion"] = MOTION
         values["base"]["lora"] = folder / "lora.safetensors"
-    return STAGES[stage].model_validate(deep_merge(values, changes))
+    return run_config(deep_merge(values, changes), "the config")
 
 
 def trainer_of(config: RunConfig) -> Trainer:

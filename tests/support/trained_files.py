@@ -17,10 +17,10 @@ from torch import Tensor
 
 from animatelcm_core.formats import AdapterKind
 from animatelcm_core.schedule import SCHEDULES
-from training.commands.export import export_run, export_weights
 from training.export import kohya_tensors, save_lora
 from training.lora import Lora
 from training.roles import Hints
+from training.runs import export_run, export_weights
 from training.samplers import lcm
 
 from .small_run import config_of, trainer_of, write_adapter
@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
     video = trainer_of(config_of("video", folder, out=folder / "video"))
     randomise(video.params, 0.02, generator)
     video.save()
-    from training.commands.common import as_yaml
+    from training.config import as_yaml
 
     (video.config.out / "config.yaml").write_text(as_yaml(video.config), encoding="utf-8")
     (motion,) = export_run(video.config.out, folder / "export")
@@ -63,8 +63,8 @@ def controlled(
 ) -> Tensor:
     """Latents of a clip that an adapter with a LoRA leads; writes the adapter and what is exported of it."""
     adapter = write_adapter(folder / f"{kind}.safetensors", kind)
-    section = {"kind": f"{kind}_lora", "adapter": adapter}
-    trainer = trainer_of(config_of("adapt", folder, out=folder / kind, adapt=section))
+    section = {"kind": kind, "adapter": adapter}
+    trainer = trainer_of(config_of("control", folder, out=folder / kind, control=section))
     randomise(trainer.params, 0.05, generator)
     for path in export_weights(trainer.config, trainer.params, trainer.state(), folder / "export"):
         end = "lora" if path.stem.endswith("_lora") else "merged"

@@ -24,10 +24,10 @@ from training.adapters import (
     published_tensors,
 )
 from training.base import load_base
-from training.commands.train import train
 from training.config import BaseConfig, ConfigError
 from training.engine import Trainer
 from training.roles import Hints
+from training.runs import train
 from training.stages.adapter import AdapterStage
 from training.stages.control import ControlStage
 
@@ -48,13 +48,13 @@ def adapters(folder: Path) -> dict[str, Path]:
     return {kind: write_adapter(folder / f"{kind}.safetensors", kind) for kind in KINDS}  # type: ignore[arg-type]
 
 
-def adapt(folder: Path, out: Path, kind: str, adapter: Path, **changes: Any) -> Any:
-    section = {"kind": f"{kind}_lora", "adapter": adapter, "hint": HINT}
-    return config_of("adapt", folder, out=out, adapt=section, **changes)
+def control_config(folder: Path, out: Path, kind: str, adapter: Path, **changes: Any) -> Any:
+    section = {"kind": kind, "adapter": adapter, "hint": HINT}
+    return config_of("control", folder, out=out, control=section, **changes)
 
 
 def control(folder: Path, out: Path, kind: str, path: Path, **changes: Any) -> tuple[Trainer, ControlStage]:
-    trainer = trainer_of(adapt(folder, out, kind, path, **changes))
+    trainer = trainer_of(control_config(folder, out, kind, path, **changes))
     assert isinstance(trainer.stage, ControlStage)
     return trainer, trainer.stage
 
@@ -140,7 +140,7 @@ def learned(trainer: Trainer) -> set[str]:
 def test_hints_lead_and_their_strength_is_the_roles(
     kind: str, folder: Path, adapters: dict[str, Path], tmp_path: Path
 ) -> None:
-    trainer, stage = control(folder, tmp_path / "run", kind, adapters[kind], optim={"rate": 1e-2})
+    trainer, stage = control(folder, tmp_path / "run", kind, adapters[kind], optim={"lr": 1e-2})
     trainer.run()
     x, t = torch.randn(1, 3, 4, 4, 4), torch.tensor([499])
     context = stage.base.encode_text(["a red fish swimming left"])
@@ -163,8 +163,8 @@ def test_hints_lead_and_their_strength_is_the_roles(
 def test_the_merged_file_is_the_adapter_plus_the_lora(
     kind: Any, folder: Path, adapters: dict[str, Path], tmp_path: Path
 ) -> None:
-    trainer = train(adapt(folder, tmp_path / "run", kind, adapters[kind], optim={"rate": 1e-2}))
-    lora, whole = (tmp_path / "run" / "export" / f"tiny_adapt{end}.safetensors" for end in ("_lora", ""))
+    trainer = train(control_config(folder, tmp_path / "run", kind, adapters[kind], optim={"lr": 1e-2}))
+    lora, whole = (tmp_path / "run" / "export" / f"tiny_control{end}.safetensors" for end in ("_lora", ""))
     tensors, base = load_file(lora), load_file(adapters[kind])
     shapes = {
         key.removeprefix("control_model.").removesuffix(".weight"): tuple(value.shape)
@@ -220,7 +220,7 @@ def test_an_adapter_from_nothing(kind: str, folder: Path, tmp_path: Path) -> Non
 def test_an_adapter_is_trained_further(folder: Path, adapters: dict[str, Path], tmp_path: Path) -> None:
     """From its own weights, and only from a file of its kind."""
     section = {"kind": "t2i_adapter", "start": adapters["t2i_adapter"], "hint": HINT}
-    config = config_of("adapter", folder, out=tmp_path, steps=1, adapter=section, optim={"rate": 1e-6})
+    config = config_of("adapter", folder, out=tmp_path, steps=1, adapter=section, optim={"lr": 1e-6})
     stage = train(config).stage
     assert isinstance(stage, AdapterStage)
     began = load_adapter(adapters["t2i_adapter"], "t2i_adapter", stage.base.unet).state_dict()
@@ -234,11 +234,11 @@ def test_an_adapter_is_trained_further(folder: Path, adapters: dict[str, Path], 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cut_run_goes_on(kind: str, folder: Path, adapters: dict[str, Path], tmp_path: Path) -> None:
-    whole, _ = control(folder, tmp_path / "whole", kind, adapters[kind], average=0.9)
+    whole, _ = control(folder, tmp_path / "whole", kind, adapters[kind], ema_decay=0.9)
     whole.run()
-    half, _ = control(folder, tmp_path / "cut", kind, adapters[kind], average=0.9, steps=2)
+    half, _ = control(folder, tmp_path / "cut", kind, adapters[kind], ema_decay=0.9, steps=2)
     half.run()
-    again, stage = control(folder, tmp_path / "cut", kind, adapters[kind], average=0.9)
+    again, stage = control(folder, tmp_path / "cut", kind, adapters[kind], ema_decay=0.9)
     assert again.step == 2
     again.run()
     assert all(torch.equal(p, again.params[name]) for name, p in whole.params.items())
@@ -276,7 +276,7 @@ def test_hints_of_a_folder(folder: Path, adapters: dict[str, Path], tmp_path: Pa
     numbers = ((batch.pixels[0, :, 0, 9, 9] + 1) * 127.5 - 20).round()
     assert torch.allclose((batch.hints[0, :, 0, 9, 9] * 255 - 20) / 10, numbers, atol=0.3)
     trainer, stage = control(folder, tmp_path / "run", "controlnet", adapters["controlnet"])
-    hint = stage.hint.model_copy(update={"kind": "folder"})
+    hint = stage.config.control.hint.model_copy(update={"kind": "folder"})
     latents = torch.zeros(1, 3, 4, 4, 4)
     assert hints_of(hint, batch, latents, stage.base).shape == (3, 3, 32, 32)
     with pytest.raises(ConfigError, match="got hint.kind folder with data that brings no hints"):

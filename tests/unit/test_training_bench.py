@@ -12,7 +12,8 @@ import torch.nn.functional as F
 
 from training import arithmetic
 from training.commands import bench
-from training.config import ConfigError, parse_run
+from training.config import ConfigError
+from training.runs import parse_run
 from training.weights import RandomWeights
 
 

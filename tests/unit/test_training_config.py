@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from training.commands.common import CONFIGS
-from training.config import STAGES, fingerprint, parse_run, read_config
+from training.__main__ import STAGES as COMMAND_WORDS
+from training.config import fingerprint
 from training.config_file import ConfigError, extended
+from training.runs import CONFIGS, parse_run, read_config
+from training.stages import STAGES
 
 SHIPPED = sorted(path for path in CONFIGS.glob("*.yaml") if not path.name.startswith("accelerate"))
 SMALL = CONFIGS / "shapes_image.yaml"
@@ -22,7 +24,28 @@ def run(*changes: str):
 def test_every_shipped_config_is_a_run(path: Path) -> None:
     config = parse_run(path, files=False)
     assert config.name == path.stem
-    assert config.stage in STAGES  # type: ignore[attr-defined]
+    assert isinstance(config, STAGES[config.stage].Config)
+
+
+def test_a_stage_has_one_name() -> None:
+    """In the registry, in configs and on the command line."""
+    for name, stage in STAGES.items():
+        assert stage.name == name == stage.Config.model_fields["stage"].default
+    assert tuple(STAGES) == COMMAND_WORDS
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "told"),
+    [
+        ("shapes_video", "motion", "the teacher's motion weights"),
+        ("shapes_video", "lora", "the image stage's LoRA for arm paper"),
+        ("shapes_i2v", "motion", "distilled motion weights"),
+        ("shapes_control", "lora", "the LCM LoRA"),
+    ],
+)
+def test_a_stage_names_the_file_that_it_needs(name: str, file: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=rf"got no base\.{file}; expected {told}"):
+        parse_run(CONFIGS / f"{name}.yaml", [f"base.{file}=null"], files=False)
 
 
 def test_files_are_wanted_unless_said_otherwise() -> None:
@@ -51,19 +74,19 @@ def test_a_wrong_change_is_told(change: str, told: str) -> None:
 
 
 def test_a_change_is_yaml_and_takes_numbers_as_people_write_them() -> None:
-    assert run("optim.rate=1e-5").optim.rate == 1e-5
+    assert run("optim.lr=1e-5").optim.lr == 1e-5
     assert run("samples.prompts=[a, b]").samples.prompts == ("a", "b")
 
 
 def test_a_config_of_another_stage_is_refused() -> None:
     with pytest.raises(ConfigError, match="an existing file|for stage image; expected one for video"):
-        read_config("video", SMALL)
+        read_config(("video",), SMALL)
 
 
 def test_extends_takes_the_other_file_key_by_key(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("optim: {rate: 1, warmup: 2}\nadapt: {kind: x, old: 1}\n")
-    (tmp_path / "b.yaml").write_text("extends: a.yaml\noptim: {rate: 3}\nadapt: {kind: y}\n")
-    assert extended(tmp_path / "b.yaml") == {"optim": {"rate": 3, "warmup": 2}, "adapt": {"kind": "y"}}
+    (tmp_path / "a.yaml").write_text("optim: {lr: 1, warmup: 2}\ncontrol: {kind: x, old: 1}\n")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml\noptim: {lr: 3}\ncontrol: {kind: y}\n")
+    assert extended(tmp_path / "b.yaml") == {"optim": {"lr": 3, "warmup": 2}, "control": {"kind": "y"}}
 
 
 @pytest.mark.parametrize(
@@ -89,5 +112,5 @@ def test_a_run_goes_on_after_changes_that_learn_nothing_else() -> None:
         assert fingerprint(run(change), 1) == same
     size = run().batch.size
     assert fingerprint(run("batch.size=1", f"batch.accumulate={size}"), 1) == same
-    for change in ("optim.rate=0.5", "seed=7", "mu=0.5"):
+    for change in ("optim.lr=0.5", "seed=7", "mu=0.5"):
         assert fingerprint(run(change), 1) != same

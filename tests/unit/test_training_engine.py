@@ -15,12 +15,11 @@ from safetensors.torch import load_file
 from animatelcm_core.formats import load_motion, read_tensors, require_lora
 from tests.support.small_run import config_of, trainer_of, write_lora
 from training import checkpoint, engine
-from training.commands.export import export_run
-from training.commands.train import train
 from training.config import ConfigError
 from training.engine import Interrupted, Trainer
 from training.lr_schedule import lr_at
 from training.metrics import trim
+from training.runs import export_run, train
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +41,9 @@ def everything(trainer: Trainer) -> dict[str, torch.Tensor]:
     return state
 
 
-@pytest.mark.parametrize("stage", ["image", "video", "adapt"])
+@pytest.mark.parametrize("stage", ["image", "video", "image-to-video"])
 def test_a_run_that_was_cut_ends_bit_for_bit_like_one_that_was_not(stage: str, folder: Path, tmp_path: Path):
-    changes = {"average": 0.9, "batch": {"size": 2, "accumulate": 2}}
+    changes = {"ema_decay": 0.9, "batch": {"size": 2, "accumulate": 2}}
     whole = make(stage, folder, tmp_path / "whole", **changes)
     whole.run()
     part = make(stage, folder, tmp_path / "part", **changes)
@@ -141,7 +140,7 @@ def test_updates_that_are_not_finite_are_left_out_and_end_the_run_if_they_go_on(
 
 
 def test_clipping_really_applies(folder: Path, tmp_path: Path):
-    trainer = make("image", folder, tmp_path / "run", steps=1, optim={"clip": 1e-3, "rate": 1.0})
+    trainer = make("image", folder, tmp_path / "run", steps=1, optim={"max_grad_norm": 1e-3, "lr": 1.0})
     seen: dict[str, float] = {}
     step = trainer.optimizer.step
 
@@ -242,7 +241,7 @@ def test_rows_after_the_checkpoint_are_forgotten_half_lines_too(tmp_path: Path):
 
 
 def test_a_run_exports_files_that_the_pack_reads(folder: Path, tmp_path: Path):
-    config = config_of("video", folder, out=tmp_path / "run", steps=2, average=0.5)
+    config = config_of("video", folder, out=tmp_path / "run", steps=2, ema_decay=0.5)
     trainer = train(config)
     path = tmp_path / "run" / "export" / "tiny_video.safetensors"
     tensors, metadata = read_tensors(path)

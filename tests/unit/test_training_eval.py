@@ -13,9 +13,8 @@ from torch import Tensor
 from tests.support.data_files import video_folder
 from tests.support.small_run import CHECKPOINT, MOTION, config_of
 from training.__main__ import main
-from training.commands.common import as_yaml
 from training.commands.eval import parser, plan_of
-from training.config import ConfigError
+from training.config import ConfigError, as_yaml
 from training.data.errors import DataError
 from training.data.media import read_clip
 from training.eval import plan

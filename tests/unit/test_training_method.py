@@ -136,7 +136,7 @@ def test_with_rate_zero_the_lora_grows_as_the_moving_average_of_merged_weights(f
         ("video", "paper", lambda name: name.startswith("motion.")),
         ("video", "without_init", lambda name: name.startswith("motion.")),
         ("video", "without_decouple", lambda name: name.startswith("motion.") or ".online." in name),
-        ("adapt", None, lambda name: name.startswith("encoder.")),
+        ("image-to-video", None, lambda name: name.startswith("encoder.")),
     ],
 )
 def test_gradients_reach_the_declared_parameters_only(folder: Path, tmp_path: Path, stage, arm, trained):

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from tests.support.small_run import config_of, trainer_of, write_adapter, write_lora
 from training import checkpoint
-from training.commands.common import STOPPED, as_yaml
+from training.commands.common import STOPPED
+from training.config import as_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 WAIT = 900  # seconds: what should take one in sixty of that, on a machine that is busy
@@ -33,8 +34,8 @@ ARMS: dict[str, tuple[str, dict[str, Any]]] = {
     "paper": ("video", {"gradient_checkpointing": True, "batch": {"size": 1, "accumulate": 2}}),
     "without_decouple": ("video", {"arm": "without_decouple", "base": {"lora": None}}),
     "image": ("image", {"mu": 0.9}),
-    "encoder": ("adapt", {"adapt": {"motion": True}}),
-    "control": ("adapt", {"adapt": {"kind": "controlnet_lora", "adapter": "controlnet.safetensors"}}),
+    "encoder": ("image-to-video", {"image_encoder": {"motion": True}}),
+    "control": ("control", {"control": {"kind": "controlnet", "adapter": "controlnet.safetensors"}}),
     "adapter": ("adapter", {"adapter": {"kind": "t2i_adapter", "snr": [0.1, 5.0]}}),
 }
 
@@ -50,9 +51,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def arm(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
     """Stage and changes of one of ARMS, its adapter in `folder`."""
     stage, changes = ARMS[name]
-    section = changes.get("adapt", {})
+    section = changes.get("control", {})
     if "adapter" in section:
-        changes = {**changes, "adapt": {**section, "adapter": folder / section["adapter"]}}
+        changes = {**changes, "control": {**section, "adapter": folder / section["adapter"]}}
     return stage, changes
 
 

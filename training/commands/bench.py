@@ -26,13 +26,14 @@ from animatelcm_core.atomic import write_text
 from training.machine import describe, peak_memory
 
 from ..arithmetic import matmul_rate, wait_for
-from ..config import ConfigError, RunConfig, SampleConfig, parse_run
+from ..config import ConfigError, RunConfig, SampleConfig
 from ..data.sample import Dataset, Sample
 from ..engine import Trainer
 from ..metrics import LogWindow
+from ..runs import build_stage, parse_run
+from ..stages import STAGES
 from ..weights import Files, RandomWeights
 from .common import add_config_options, config_path, guarded
-from .train import build_stage
 
 
 @dataclass(frozen=True)
@@ -94,12 +95,10 @@ def _shares(tflop: float, seconds: float, peak: float) -> dict[str, float]:
 
 def settings_of(config: RunConfig, name: str, options: argparse.Namespace) -> dict[str, Any]:
     """What tells one measurement from another."""
-    stage: str = config.stage  # type: ignore[attr-defined]
     return {
         "config": name,
-        "stage": stage,
-        **({"arm": config.arm} if stage == "video" else {}),  # type: ignore[attr-defined]
-        **({"kind": getattr(config, stage).kind} if stage in ("adapt", "adapter") else {}),
+        "stage": config.stage,
+        **STAGES[config.stage].settings(config),
         "frames": frames_of(config, options),
         "size": list(options.size),
         "batch": config.batch.size,
@@ -112,7 +111,7 @@ def settings_of(config: RunConfig, name: str, options: argparse.Namespace) -> di
 
 
 def frames_of(config: RunConfig, options: argparse.Namespace) -> int:
-    return 1 if config.stage in ("image", "adapter") else options.frames  # type: ignore[attr-defined]
+    return 1 if STAGES[config.stage].pictures else options.frames
 
 
 def keep(path: Path, row: dict[str, Any]) -> None:

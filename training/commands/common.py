@@ -7,15 +7,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import yaml
-
 from animatelcm_core.formats import FormatError
 
-from ..config import ConfigError, RunConfig
+from ..config import ConfigError
 from ..data.errors import DataError, UnreadableMedia
 from ..engine import Interrupted
+from ..runs import CONFIGS
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 STOPPED = 3  # exit code of a run that was asked to stop and can be resumed
 
 
@@ -39,10 +37,6 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 def names() -> list[str]:
     return sorted(path.stem for path in CONFIGS.glob("*.yaml") if not path.stem.startswith("accelerate"))
-
-
-def as_yaml(config: RunConfig) -> str:
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def guarded(run: Callable[[], int]) -> int:

@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 
 from ..base import load_base
-from ..config import ConfigError, parse_run
+from ..config import ConfigError
 from ..data import Cached, open_dataset
 from ..encode import Encoding, encode
+from ..runs import parse_run
 from .common import add_config_options, config_path, guarded
 
 

@@ -29,11 +29,12 @@ from pydantic import ValidationError
 from animatelcm_core.atomic import write_text
 from animatelcm_core.schedule import SCHEDULES
 
-from ..config import BaseConfig, ConfigError, parse_run
+from ..config import BaseConfig, ConfigError
 from ..eval.captions import read_captions
 from ..eval.plan import Plan, claim_folder, fill, seconds_per_clip
 from ..eval.rows import digest
 from ..eval.videos import write_sheet
+from ..runs import sampled_files
 from ..variants import find_variant, known_variants
 from .common import guarded
 
@@ -41,30 +42,9 @@ Metric = Callable[[int], dict[str, Any]]  # number of steps -> what is measured 
 PAPER_GUIDANCE = 7.5
 
 
-def files_of_run(run: Path) -> dict[str, Any]:
-    """The base that a run was distilled from, and what it exported. Raises ConfigError."""
-    config = parse_run(run / "config.yaml", files=False)
-    stage: str = config.stage  # type: ignore[attr-defined]
-    if stage in ("adapt", "adapter"):
-        raise ConfigError(
-            f"got {run} of stage {stage}; expected image or video: what this one trains is shown with an "
-            "image or hints. Look at its samples, or load its export in ComfyUI."
-        )
-    main, lora = (run / "export" / f"{config.name}{end}.safetensors" for end in ("", "_lora"))
-    if not main.is_file():
-        raise ConfigError(
-            f"got {run} without export/{main.name}; expected a run with exported weights. Do "
-            f"`python -m training export --run {run} --to {run / 'export'}` first."
-        )
-    base = config.base.model_dump(exclude={"dtype"})
-    if stage == "image":
-        return {**base, "lora": main, "motion": None}
-    return {**base, "motion": main, "lora": lora if lora.is_file() else base["lora"]}
-
-
 def base_of(options: argparse.Namespace) -> BaseConfig:
     """The files that are evaluated: the run's, and instead of them those that are named."""
-    values = files_of_run(options.run) if options.run else {}
+    values = sampled_files(options.run) if options.run else {}
     for name in ("variant", "checkpoint", "motion", "lora", "tokenizer"):
         if getattr(options, name) is not None:
             values[name] = getattr(options, name)

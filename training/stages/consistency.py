@@ -17,10 +17,10 @@ from animatelcm_core.solver import huber, level_weight
 
 from ..data.sample import Batch
 from ..roles import Role
-from .stage import Autocast, Backward, Draws, Stage, draw
+from .stage import Autocast, Backward, C, Draws, Stage, draw
 
 
-class Consistency(Stage):
+class Consistency(Stage[C]):
     """Online network and target agree on where a trajectory ends."""
 
     @abstractmethod

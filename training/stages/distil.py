@@ -12,10 +12,10 @@ from animatelcm_core.solver import ddim_step, guided
 
 from ..roles import Role
 from .consistency import Consistency
-from .stage import Autocast, Draws
+from .stage import Autocast, C, Draws
 
 
-class Distillation(Consistency):
+class Distillation(Consistency[C]):
     """A stage with a teacher: the guided one's step leads from z_t to z_t'."""
 
     @abstractmethod

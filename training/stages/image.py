@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ..base import Base
-from ..config import ImageConfig
+from ..config import RunConfig
+from ..export import kohya_tensors, save_lora
 from ..lora import ONLINE, TARGET, Lora
 from ..roles import Network, Parts, Role
+from ..weights import Weights
 from .distil import Distillation
+from .stage import Export
 
 
-class ImageStage(Distillation):
+class ImageConfig(RunConfig):
+    """mu 0 takes the online network itself as target, as the LCM LoRA had it."""
+
+    stage: str = "image"
+    mu: float = Field(default=0.0, ge=0, lt=1)
+
+
+class ImageStage(Distillation[ImageConfig]):
     """Trains the LoRA. With mu 0 the online network, without gradients, is its own target."""
 
+    name, Config, pictures = "image", ImageConfig, True
     schedule = "soft"  # a LoRA alone lives on SD's own betas
 
     def __init__(self, config: ImageConfig, base: Base):
@@ -25,6 +40,19 @@ class ImageStage(Distillation):
         self.network = Network(base.unet, Parts(self.lora), config.gradient_checkpointing)
         self.online = self.network
         self.mu = config.mu
+
+    @classmethod
+    def build(cls, config: ImageConfig, base: Base, weights: Weights) -> ImageStage:
+        return cls(config, base)
+
+    @classmethod
+    def export(cls, config: ImageConfig, weights: Mapping[str, Tensor], to: Export) -> list[Path]:
+        """The LoRA in kohya's names."""
+        return [save_lora(to.path, kohya_tensors(weights, config.lora.alpha), to.about)]
+
+    @classmethod
+    def sampled_files(cls, config: ImageConfig, exported: Path) -> dict[str, Path | None]:
+        return {"lora": exported, "motion": None}
 
     def teacher(self) -> Role:
         return Role()

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from ..data.sample import Batch
 from ..roles import Conditioning
-from .stage import Preview, Stage
+from .stage import C, Preview, Stage
 
 
-class ConditionedPreviews(Stage):
+class ConditionedPreviews(Stage[C]):
     """A stage that previews clips of the first batch that this process saw."""
 
     first_batch: Sequence[Preview] = ()

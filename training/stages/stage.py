@@ -1,4 +1,4 @@
-"""What every stage of training has: the network and its roles, samples as latents, one step.
+"""What every stage of training has: its config, the network and its roles, one step, its files.
 
 Consistency learning is consistency.py, an adapter's plain denoising adapter.py. What is random about a sample
 comes from a generator seeded by the run and the sample's position, so the split into processes, accumulated
@@ -8,9 +8,11 @@ batches and resumed runs changes nothing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from einops import rearrange, repeat
@@ -19,11 +21,13 @@ from torch import Tensor, nn
 from animatelcm_core.solver import Solver
 
 from ..base import Base
-from ..config import RunConfig
+from ..config import ConfigError, RunConfig
 from ..data.sample import Batch
 from ..randomness import sample_generator
 from ..roles import Conditioning, Network, Role
+from ..weights import Weights
 
+C = TypeVar("C", bound=RunConfig)
 Backward = Callable[[Tensor], None]
 Autocast = Callable[[], AbstractContextManager[None]]
 Preview = tuple[str, Conditioning | None]
@@ -53,9 +57,27 @@ def draw(
     return Draws(torch.stack(n), torch.stack(w), torch.stack(noise))
 
 
-class Stage(ABC):
-    """Who learns, from what, and what follows an update."""
+@dataclass(frozen=True)
+class Export:
+    """Where trained weights go. path: the main file; about: metadata; diffusers: a MotionAdapter as well."""
 
+    path: Path
+    about: Mapping[str, str]
+    diffusers: bool = False
+
+    def beside(self, end: str) -> Path:
+        """Another file of the same run."""
+        return self.path.with_name(f"{self.path.stem}_{end}{self.path.suffix}")
+
+
+class Stage(ABC, Generic[C]):
+    """Who learns, from what, what follows an update, and which files come of it."""
+
+    name: ClassVar[str]
+    """Of the command, and `stage` in a config."""
+    Config: ClassVar[type[RunConfig]]
+    pictures: ClassVar[bool] = False
+    """Whether it learns from single pictures: clips of one frame."""
     schedule = "text to video"
     """Name of the schedule that what is trained is sampled on."""
     distilled = True
@@ -64,11 +86,42 @@ class Stage(ABC):
     online: nn.Module
     """`network`, or the wrapper that averages its gradients over processes."""
 
-    def __init__(self, config: RunConfig, base: Base):
+    def __init__(self, config: C, base: Base):
         self.config, self.base = config, base
         self.solver: Solver = config.solver.build()
         self.alpha_bar = self.solver.schedule.alpha_bar()
         self.null = base.encode_text([""])
+
+    @classmethod
+    @abstractmethod
+    def build(cls, config: C, base: Base, weights: Weights) -> Stage[C]:
+        """The stage of `config`. base: on its device; what it takes of `weights` is on the CPU."""
+
+    @classmethod
+    @abstractmethod
+    def export(cls, config: C, weights: Mapping[str, Tensor], to: Export) -> list[Path]:
+        """Write trained parameters, under their names in a checkpoint, as files that artists load."""
+
+    @classmethod
+    def can_export(cls, config: C) -> bool:
+        """Whether the released layouts have a place for what the run trains."""
+        return True
+
+    @classmethod
+    def sampled_files(cls, config: C, exported: Path) -> dict[str, Path | None]:
+        """Files of the base, in place of the config's, that clips of the trained model need.
+
+        exported: the main file that the run exported. Raises ConfigError where clips need more than captions.
+        """
+        raise ConfigError(
+            f"got {config.name} of stage {cls.name}; expected image or video: what this one trains is shown "
+            "with an image or hints. Look at its samples, or load its export in ComfyUI."
+        )
+
+    @classmethod
+    def settings(cls, config: C) -> dict[str, Any]:
+        """What, beside the stage, tells one measurement of speed from another."""
+        return {}
 
     @abstractmethod
     def student(self) -> Role: ...

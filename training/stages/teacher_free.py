@@ -11,10 +11,16 @@ from torch import Tensor
 from animatelcm_core.solver import teacher_free_pair
 
 from .consistency import Consistency
-from .stage import Autocast, Draws
+from .stage import Autocast, C, Draws
+
+DISTILLED = {
+    "motion": "distilled motion weights (AnimateLCM's, or yours from the stage video)",
+    "lora": "the LCM LoRA (AnimateLCM's, or yours from the stage image)",
+}
+"""What such a stage needs of the base: see RunConfig.needs."""
 
 
-class TeacherFree(Consistency):
+class TeacherFree(Consistency[C]):
     """A stage that teaches a new part on data alone."""
 
     def pair(

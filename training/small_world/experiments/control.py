@@ -37,12 +37,14 @@ from animatelcm_core.schedule import SCHEDULES
 
 from ...adapters import Control, load_adapter
 from ...base import Base, load_motion_file
-from ...config import BaseConfig, HintConfig, parse_run
+from ...config import BaseConfig, HintConfig
 from ...eval.intervals import bootstrap, centred_interval, wilson
 from ...hints import edge_hints
 from ...pipeline import Conditions, Pipeline, Sampling, load_merged
 from ...randomness import sample_generator
 from ...roles import Hints, Parts
+from ...runs import parse_run
+from ...stages.control import ControlConfig
 from ..measure import pictures
 from ..measure.results import about, shown
 from ..paths import DEMO, JUDGE, RESULTS, ROOT
@@ -250,7 +252,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
-    hint = parse_run(CONFIG, files=False).adapt.hint  # type: ignore[attr-defined]
+    config = parse_run(CONFIG, files=False)
+    assert isinstance(config, ControlConfig)
+    hint = config.control.hint
     given, net = asked(options.clips, hint), judge.load(JUDGE)
     model = Model.load(options.checkpoint, options.lora, options.motion)
     free = model.sample(given, None)

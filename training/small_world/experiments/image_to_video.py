@@ -31,11 +31,10 @@ from animatelcm_core.color_align import align, official
 from animatelcm_core.motion_module import MotionModel
 
 from ... import checkpoint
-from ...config import AdaptConfig, EncoderSection
-from ...config_file import parse
 from ...eval.intervals import wilson
 from ...image_conditioning import build_encoder
-from ...stages.encoder import ENCODER, EncoderStage
+from ...runs import parse_run
+from ...stages.image_to_video import ENCODER, ImageToVideoConfig, ImageToVideoStage
 from ..measure import i2v_metrics, pictures
 from ..measure.i2v_metrics import Beginnings, ImageModel, Kept
 from ..measure.results import about, shown
@@ -61,15 +60,16 @@ def row(name: str, found: Kept, **more: Any) -> dict[str, Any]:
 
 def from_run(run: Path, lora: Path, vae: Path) -> ImageModel:
     """The model of an adaptation run, of any reading: its average weights, or its last ones."""
-    config = AdaptConfig.model_validate(parse(run / "config.yaml"))
+    config = parse_run(run / "config.yaml")
+    assert isinstance(config, ImageToVideoConfig)
     assert config.base.motion is not None
-    assert isinstance(config.adapt, EncoderSection)
-    model = i2v_metrics.load(config.base.checkpoint, lora, config.base.motion, EncoderStage.schedule, vae)
+    schedule = ImageToVideoStage.schedule
+    model = i2v_metrics.load(config.base.checkpoint, lora, config.base.motion, schedule, vae)
     state = checkpoint.load(checkpoint.list_checkpoints(run)[-1])
     weights = state.average or state.online
-    encoder = build_encoder(networks.MOTION.channels, config.adapt.reading, 0)
+    encoder = build_encoder(networks.MOTION.channels, config.image_encoder.reading, 0)
     encoder.load_state_dict({k.removeprefix(ENCODER): v for k, v in weights.items() if k.startswith(ENCODER)})
-    model = replace(model, encoder=encoder.eval(), reading=config.adapt.reading)
+    model = replace(model, encoder=encoder.eval(), reading=config.image_encoder.reading)
     trained = {k: v for k, v in weights.items() if not k.startswith(ENCODER)}
     if not trained:
         return model

@@ -26,10 +26,8 @@ from pathlib import Path
 import torch
 
 from ... import checkpoint
-from ...commands.common import CONFIGS
-from ...commands.export import export_weights
-from ...commands.train import train
-from ...config import RunConfig, parse_run
+from ...config import RunConfig
+from ...runs import CONFIGS, export_weights, parse_run, train
 from ..measure.cells import kept
 from ..measure.metrics import Space, real_clips
 from ..measure.pipelines import Files, build

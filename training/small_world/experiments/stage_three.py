@@ -22,9 +22,8 @@ from pathlib import Path
 import torch
 
 from ... import checkpoint
-from ...commands.common import CONFIGS
-from ...commands.train import train
-from ...config import RunConfig, parse_run
+from ...config import RunConfig
+from ...runs import CONFIGS, parse_run, train
 from ..paths import DEMO, RESULTS
 from ..world.datasets import make_caches, make_clean
 from . import fine_vae
@@ -81,7 +80,7 @@ class StageThree:
     def readings(self) -> None:
         for reading in READINGS:
             steps = self.scale.steps or READING_STEPS
-            changes = [f"adapt.reading={reading}", f"steps={steps}"]
+            changes = [f"image_encoder.reading={reading}", f"steps={steps}"]
             self.train_run("shapes_i2v", f"encoder_{reading}", "mixed", changes)
         self.measure_encoder([f"{reading}={self.out / f'encoder_{reading}'}" for reading in READINGS])
 
@@ -100,7 +99,7 @@ class StageThree:
         pairs: list[str] = []
         for kind, (run, name) in ADAPTERS.items():
             before = self.export_path(run, f"shapes_{run}")
-            self.train_run(name, f"{kind}_lora", "clips", [f"adapt.adapter={before}"])
+            self.train_run(name, f"{kind}_lora", "clips", [f"control.adapter={before}"])
             after = self.export_path(f"{kind}_lora", name)
             pairs += ["--pair", kind, str(before), str(after)]
         self.run("control", "--lora", str(LORA), "--motion", str(MOTION), *pairs)

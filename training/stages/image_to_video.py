@@ -6,50 +6,105 @@ Base and LoRA stay as they are.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import Literal
 
 import torch
 from einops import repeat
+from pydantic import Field
 from torch import Tensor, nn
 
+from animatelcm_core.formats import load_motion, read_tensors
 from animatelcm_core.motion_module import MotionModel
 
 from ..base import Base
-from ..config import AdaptConfig, EncoderSection
+from ..config import ConfigError, RunConfig, Section
 from ..data.sample import Batch
 from ..ema import ema_update
+from ..export import save_motion_weights
 from ..image_conditioning import build_encoder, conditioning
 from ..lora import Lora
 from ..randomness import sample_generator
 from ..roles import Network, Parts, Reference, Role
 from ..variants import find_variant
+from ..weights import Weights
 from .previews import ConditionedPreviews
-from .teacher_free import TeacherFree
+from .stage import Export
+from .teacher_free import DISTILLED, TeacherFree
 
 ENCODER = "img_encoder."
 
 
-class EncoderStage(ConditionedPreviews, TeacherFree):
+class EncoderSection(Section):
+    """An image encoder from nothing.
+
+    reading: how the image is given (training/image_conditioning.py); only `latents` can be exported.
+    motion: whether the motion weights learn along, at `motion_rate` times the learning rate.
+    motion_scale: as the clips will be sampled; the authors use 0.8.
+    static_share: share of the clips that are shown as their first frame held, at motion scale 0: without any,
+    the motion weights need not heed the scale.
+    """
+
+    reading: Literal["latents", "pixels", "first_frame"] = "latents"
+    motion: bool = False
+    motion_rate: float = Field(default=1.0, gt=0)
+    motion_scale: float = Field(default=0.8, ge=0, le=2)
+    static_share: float = Field(default=0.0, ge=0, lt=1)
+
+
+class ImageToVideoConfig(RunConfig):
+    stage: str = "image-to-video"
+    image_encoder: EncoderSection = EncoderSection()
+
+    def needs(self) -> dict[str, str]:
+        return DISTILLED
+
+
+class ImageToVideoStage(ConditionedPreviews[ImageToVideoConfig], TeacherFree[ImageToVideoConfig]):
     """Trains an image encoder from nothing, and the motion weights along if the config says so.
 
     theta: the distilled motion weights. lora: the LCM LoRA, injected into the base's UNet.
     """
 
+    name, Config = "image-to-video", ImageToVideoConfig
     schedule = "image to video"
 
-    def __init__(self, config: AdaptConfig, base: Base, theta: MotionModel, lora: Lora):
+    def __init__(self, config: ImageToVideoConfig, base: Base, theta: MotionModel, lora: Lora):
         super().__init__(config, base)
-        assert isinstance(config.adapt, EncoderSection)
-        self.adapt, self.mu = config.adapt, config.mu
+        self.section, self.mu = config.image_encoder, config.mu
         self.theta = theta.to(base.device)
         channels = find_variant(config.base.variant).motion.channels
-        self.encoder = build_encoder(channels, self.adapt.reading, config.seed).to(base.device)
+        self.encoder = build_encoder(channels, self.section.reading, config.seed).to(base.device)
         self.encoder_minus = copy.deepcopy(self.encoder).requires_grad_(False)
-        self.theta_minus = copy.deepcopy(theta) if self.adapt.motion else theta
+        self.theta_minus = copy.deepcopy(theta) if self.section.motion else theta
         self.network = Network(
             base.unet, Parts(lora, self.theta, self.encoder), config.gradient_checkpointing
         )
         self.online = self.network
+
+    @classmethod
+    def build(cls, config: ImageToVideoConfig, base: Base, weights: Weights) -> ImageToVideoStage:
+        return cls(config, base, weights.motion(), weights.lora(base.unet))
+
+    @classmethod
+    def can_export(cls, config: ImageToVideoConfig) -> bool:
+        return config.image_encoder.reading == "latents"
+
+    @classmethod
+    def export(cls, config: ImageToVideoConfig, weights: Mapping[str, Tensor], to: Export) -> list[Path]:
+        """The image encoder with its motion weights: those trained along, or else the base's."""
+        if not cls.can_export(config):
+            raise ConfigError(
+                f"got a run with image_encoder.reading {config.image_encoder.reading}; expected latents: the "
+                "released layout has no place for another. Such a run is for comparison."
+            )
+        if not config.image_encoder.motion:
+            assert config.base.motion is not None
+            weights = {**load_motion(*read_tensors(config.base.motion)).motion, **weights}
+        sizes = find_variant(config.base.variant).motion
+        return [save_motion_weights(to.path, weights, sizes, to.about, cls.schedule)]
 
     def target(self) -> Role:
         return Role(self.theta_minus, 1.0, encoder=self.encoder_minus)
@@ -59,12 +114,12 @@ class EncoderStage(ConditionedPreviews, TeacherFree):
 
     def trainable(self) -> dict[str, nn.Parameter]:
         parameters = {ENCODER + k: p for k, p in self.encoder.requires_grad_(True).named_parameters()}
-        if self.adapt.motion:
+        if self.section.motion:
             parameters |= dict(self.theta.requires_grad_(True).named_parameters())
         return parameters
 
     def lr_factor(self, name: str) -> float:
-        return 1.0 if name.startswith(ENCODER) else self.adapt.motion_rate
+        return 1.0 if name.startswith(ENCODER) else self.section.motion_rate
 
     def encoded(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Latents and context; stills are their first frame held."""
@@ -75,25 +130,25 @@ class EncoderStage(ConditionedPreviews, TeacherFree):
     def still(self, batch: Batch) -> Tensor:
         """(b,) which clips are shown as stills. Drawn apart from their noise, which stays as it would be."""
         draws = [sample_generator(~self.config.seed, p) for p in batch.positions.tolist()]
-        return torch.stack([torch.rand((), generator=g) < self.adapt.stills for g in draws])
+        return torch.stack([torch.rand((), generator=g) < self.section.static_share for g in draws])
 
     def conditioning(self, batch: Batch, latents: Tensor) -> Reference:
         """The clips' first frames."""
         first, pixels = latents[:, 0], None
-        if self.adapt.reading == "pixels":
+        if self.section.reading == "pixels":
             clips = batch.pixels
             pixels = self.base.decode(first) * 2 - 1 if clips is None else clips[:, 0].to(first)
         frames = latents.shape[1]
-        images = conditioning(self.adapt.reading, first, pixels, frames)
-        reference = Reference(images, self.adapt.motion_scale)
+        images = conditioning(self.section.reading, first, pixels, frames)
+        reference = Reference(images, self.section.motion_scale)
         self.remember(batch, reference, frames)
-        scales = self.adapt.motion_scale * ~self.still(batch)
+        scales = self.section.motion_scale * ~self.still(batch)
         return replace(reference, motion_scale=repeat(scales.to(latents), "b -> (b f)", f=frames))
 
     def after_update(self) -> None:
         """The targets follow: theta- <- mu theta- + (1 - mu) theta."""
         ema_update(self.encoder_minus.parameters(), self.encoder.parameters(), self.mu)
-        if self.adapt.motion:
+        if self.section.motion:
             ema_update(self.theta_minus.parameters(), self.theta.parameters(), self.mu)
 
     def extra_state(self) -> dict[str, Tensor]:
@@ -106,6 +161,6 @@ class EncoderStage(ConditionedPreviews, TeacherFree):
 
     def _targets(self) -> dict[str, nn.Parameter]:
         targets = {f"target.{ENCODER}{k}": p for k, p in self.encoder_minus.named_parameters()}
-        if self.adapt.motion:
+        if self.section.motion:
             targets |= {f"target.{k}": p for k, p in self.theta_minus.named_parameters()}
         return targets

@@ -15,28 +15,27 @@ from torch import Tensor
 from animatelcm_core.consistency import x0_from_eps
 from animatelcm_core.formats import load_motion, read_tensors
 from tests.support.small_run import MOTION, config_of, trainer_of, write_lora
-from training.commands.export import export_run, export_weights
-from training.commands.train import train
 from training.config import ConfigError
 from training.engine import Trainer
-from training.stages.encoder import ENCODER, EncoderStage
+from training.runs import export_run, export_weights, train
+from training.stages.image_to_video import ENCODER, ImageToVideoStage
 from training.stages.stage import draw
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("adapt")
+    out = tmp_path_factory.mktemp("image_to_video")
     write_lora(out / "lora.safetensors")
     return out
 
 
-def make(folder: Path, out: Path, **changes: Any) -> tuple[Trainer, EncoderStage]:
-    trainer = trainer_of(config_of("adapt", folder, out=out, **changes))
-    assert isinstance(trainer.stage, EncoderStage)
+def make(folder: Path, out: Path, **changes: Any) -> tuple[Trainer, ImageToVideoStage]:
+    trainer = trainer_of(config_of("image-to-video", folder, out=out, **changes))
+    assert isinstance(trainer.stage, ImageToVideoStage)
     return trainer, trainer.stage
 
 
-def answers(trainer: Trainer, stage: EncoderStage, latents: Tensor) -> tuple[Tensor, Tensor]:
+def answers(trainer: Trainer, stage: ImageToVideoStage, latents: Tensor) -> tuple[Tensor, Tensor]:
     """The target's and the online network's predicted noise for clips that begin as `latents` do."""
     batch = next(iter(trainer.loader))
     batch = replace(batch, captions=batch.captions[: len(latents)], positions=batch.positions[: len(latents)])
@@ -66,7 +65,7 @@ def test_both_points_hold_the_same_data_and_noise(folder: Path, tmp_path: Path) 
 
 
 def test_stills_hold_the_first_frame_at_motion_scale_zero(folder: Path, tmp_path: Path) -> None:
-    trainer, stage = make(folder, tmp_path / "run", adapt={"kind": "image_encoder", "stills": 0.5})
+    trainer, stage = make(folder, tmp_path / "run", image_encoder={"static_share": 0.5})
     batch = next(iter(trainer.loader))
     n = 64
     batch = replace(
@@ -101,7 +100,7 @@ def test_target_and_online_network_start_equal_and_the_target_follows(folder: Pa
 
 def test_a_trained_encoder_reads_the_image(folder: Path, tmp_path: Path) -> None:
     """At the start it does not: the image's own part is silent."""
-    trainer, stage = make(folder, tmp_path / "run", optim={"rate": 1e-2})
+    trainer, stage = make(folder, tmp_path / "run", optim={"lr": 1e-2})
     first, other = (answers(trainer, stage, clip(seed))[1] for seed in (0, 1))
     assert torch.equal(first, other)
     trainer.run()
@@ -113,7 +112,7 @@ def test_a_trained_encoder_reads_the_image(folder: Path, tmp_path: Path) -> None
 def test_base_and_lora_stay_and_motion_learns_if_it_should(
     folder: Path, tmp_path: Path, motion: bool
 ) -> None:
-    trainer, stage = make(folder, tmp_path / "run", adapt={"motion": motion, "motion_rate": 0.1})
+    trainer, stage = make(folder, tmp_path / "run", image_encoder={"motion": motion, "motion_rate": 0.1})
     fixed = {k: p.detach().clone() for k, p in stage.network.unet.named_parameters()}
     moving = {k: p.detach().clone() for k, p in stage.theta.named_parameters()}
     trainer.run()
@@ -129,7 +128,8 @@ def test_base_and_lora_stay_and_motion_learns_if_it_should(
 
 @pytest.mark.parametrize("motion", [False, True])
 def test_the_export_has_the_released_layout(folder: Path, tmp_path: Path, motion: bool) -> None:
-    trainer = train(config_of("adapt", folder, out=tmp_path / "run", adapt={"motion": motion}, average=0.5))
+    changes = {"image_encoder": {"motion": motion}, "ema_decay": 0.5}
+    trainer = train(config_of("image-to-video", folder, out=tmp_path / "run", **changes))
     (path,) = (tmp_path / "run" / "export").iterdir()
     file = load_motion(*read_tensors(path), path.name)
     assert (file.kind, file.schedule) == ("animatelcm_i2v", "image to video")
@@ -143,15 +143,15 @@ def test_the_export_has_the_released_layout(folder: Path, tmp_path: Path, motion
 @pytest.mark.parametrize("reading", ["pixels", "first_frame"])
 def test_the_other_readings_train_and_are_not_exported(folder: Path, tmp_path: Path, reading: str) -> None:
     config = config_of(
-        "adapt", folder, out=tmp_path / "run", adapt={"reading": reading}, optim={"rate": 1e-2}
+        "image-to-video", folder, out=tmp_path / "run", image_encoder={"reading": reading}, optim={"lr": 1e-2}
     )
     trainer = train(config)
     stage = trainer.stage
-    assert isinstance(stage, EncoderStage)
+    assert isinstance(stage, ImageToVideoStage)
     first, other = (answers(trainer, stage, clip(seed))[1] for seed in (0, 1))
     assert (first - other).abs().max() > 1e-4
     assert not (tmp_path / "run" / "export").exists()
-    with pytest.raises(ConfigError, match=f"adapt.reading {reading}; expected latents"):
+    with pytest.raises(ConfigError, match=f"image_encoder.reading {reading}; expected latents"):
         export_run(tmp_path / "run", tmp_path / "out")
     with pytest.raises(ConfigError, match="for comparison"):
         export_weights(config, trainer.average, trainer.state(), tmp_path / "out")

@@ -1,0 +1,153 @@
+"""Names that config files had before, for one release: read, told once on stderr, and renamed.
+
+Files are renamed one by one before they are merged, and `--set` paths as they come.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+from typing import Any
+
+from . import config_file
+from .config_file import ConfigError
+
+MOVED = {
+    "optim.rate": "optim.lr",
+    "optim.clip": "optim.max_grad_norm",
+    "average": "ema_decay",
+    "adapter.drop": "adapter.caption_dropout",
+    "adapt.reading": "image_encoder.reading",
+    "adapt.motion": "image_encoder.motion",
+    "adapt.motion_rate": "image_encoder.motion_rate",
+    "adapt.motion_scale": "image_encoder.motion_scale",
+    "adapt.stills": "image_encoder.static_share",
+    "adapt.adapter": "control.adapter",
+    "adapt.hint": "control.hint",
+}
+"""Old key -> new key."""
+
+KINDS = {
+    "image_encoder": ("image-to-video", None),
+    "controlnet_lora": ("control", "controlnet"),
+    "t2i_adapter_lora": ("control", "t2i_adapter"),
+}
+"""What stage `adapt` was by its `adapt.kind` -> the stage it is, and `control.kind`."""
+
+SECTIONS = {"image-to-video": "image_encoder", "control": "control"}
+COMMANDS = {"adapt": tuple(SECTIONS)}
+"""Old command -> the stages that it was."""
+
+
+def renamed(values: dict[str, Any], source: str, told: set[str]) -> dict[str, Any]:
+    """The values of one file under their new names. told: old names that were mentioned already.
+
+    `stage: adapt` and `adapt.kind` stay until all files are merged: see `settled`. Raises ConfigError for a
+    value that has both names.
+    """
+    out = copy.deepcopy(values)
+    for old, new in MOVED.items():
+        if not _has(out, old):
+            continue
+        if _has(out, new):
+            raise ConfigError(f"got {old} and {new} in {source}; expected {new} alone: they are one value")
+        _put(out, new, _taken(out, old))
+        _tell(old, new, told)
+    stage, kind = KINDS.get(_kind(out), ("", None))
+    if kind is not None:
+        if _has(out, "control.kind"):
+            raise ConfigError(f"got adapt.kind and control.kind in {source}; expected control.kind alone")
+        _put(out, "control.kind", kind)
+        _tell("adapt.kind", "control.kind", told)
+    elif stage:
+        _tell("adapt.kind", f"stage: {stage}", told)
+    return out
+
+
+def apply_change(values: dict[str, Any], change: str, told: set[str]) -> None:
+    """`--set` with old or new names. Raises ConfigError."""
+    name, equals, text = change.partition("=")
+    if "." not in name:  # a value, or a section as a whole
+        single: dict[str, Any] = {}
+        config_file.apply_change(single, change)
+        for section in ("adapt", *SECTIONS.values()) if name == "adapt" else ():
+            values.pop(section, None)
+        values.update(renamed(single, f"--set {change}", told))
+        return
+    if name == "adapt.kind" and text in KINDS:
+        _put(values, name, text)
+        stage, kind = KINDS[text]
+        _tell(name, "control.kind" if kind else f"stage: {stage}", told)
+        change = f"control.kind={kind}" if kind else f"stage={stage}"
+    for old, new in MOVED.items():
+        if name == old or name.startswith(f"{old}."):
+            _tell(old, new, told)
+            change = f"{new}{name.removeprefix(old)}{equals}{text}"
+    config_file.apply_change(values, change)
+
+
+def settled(values: dict[str, Any], told: set[str]) -> None:
+    """Turn stage `adapt`, all files merged, into the stage that it was."""
+    known = KINDS.get(_kind(values))
+    if known is not None:
+        del values["adapt"]["kind"]
+    if values.get("adapt") in ({}, None):
+        values.pop("adapt", None)
+    if values.get("stage") != "adapt" and known is None:
+        return
+    stage = known[0] if known else "control" if "control" in values else "image-to-video"
+    if values.get("stage") == "adapt":
+        _tell("stage: adapt", f"stage: {stage}", told)
+    values["stage"] = stage
+    for other, section in SECTIONS.items():
+        if other != stage:
+            values.pop(section, None)
+
+
+def restored(values: dict[str, Any]) -> dict[str, Any]:
+    """A resolved run under its old names: what fingerprints of older checkpoints were made of."""
+    out = copy.deepcopy(values)
+    for old, new in MOVED.items():
+        if _has(out, new):
+            _put(out, old, _taken(out, new))
+    stage = out["stage"]
+    if stage in SECTIONS:
+        own = out.pop(SECTIONS[stage], {})
+        kind = f"{own['kind']}_lora" if "kind" in own else "image_encoder"
+        out["stage"], out["adapt"] = "adapt", {**out["adapt"], "kind": kind}
+    return out
+
+
+def _kind(values: dict[str, Any]) -> str:
+    section = values.get("adapt")
+    return str(section.get("kind")) if isinstance(section, dict) else ""
+
+
+def _has(values: Any, name: str) -> bool:
+    for part in name.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True
+
+
+def _taken(values: dict[str, Any], name: str) -> Any:
+    *sections, last = name.split(".")
+    for section in sections:
+        values = values[section]
+    return values.pop(last)
+
+
+def _put(values: dict[str, Any], name: str, value: Any) -> None:
+    *sections, last = name.split(".")
+    for section in sections:
+        if not isinstance(values.get(section), dict):
+            values[section] = {}
+        values = values[section]
+    values[last] = value
+
+
+def _tell(old: str, new: str, told: set[str]) -> None:
+    if old not in told:
+        print(f"{old} is now {new}; the old name goes with the next release", file=sys.stderr)
+        told.add(old)
