@@ -149,8 +149,8 @@ def memory() -> dict[str, float]:
     return {"tensors": round(machine.peak_memory(), 2), "taken": round(taken, 2)}
 
 
-def limited(vram: float | None) -> list[str]:
-    """Hold PyTorch to `vram` GiB; returns the options by which ComfyUI knows. Raises SystemExit."""
+def limit_memory(vram: float | None) -> list[str]:
+    """Limit PyTorch to `vram` GiB; returns the options that tell ComfyUI. Raises SystemExit."""
     if vram is None:
         return []
     if not torch.cuda.is_available():
@@ -186,7 +186,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("host", type=Path, help="folder of a ComfyUI; quickstart.py gives it")
     parser.add_argument("--clips", type=int, default=3, help="timed clips of each workflow, after the first")
-    parser.add_argument("--vram", type=float, help="GiB of the card to get by with")
+    parser.add_argument("--vram", type=float, help="GiB of the card that may be used")
     parser.add_argument("--size", type=int, help="pixels; the workflows' own if not said")
     parser.add_argument("--only", nargs="+", help="words in the names of the workflows to run")
     parser.add_argument("--out", type=Path, default=RESULTS / "bench_workflows.json")
@@ -195,7 +195,7 @@ def main() -> None:
     chosen = [file for file in WORKFLOWS if not options.only or any(w in file.name for w in options.only)]
     full_files.write()
     with tempfile.TemporaryDirectory(prefix="animatelcm-") as folder:
-        more = limited(options.vram)
+        more = limit_memory(options.vram)
         comfy = inprocess.boot(host, Path(folder), *more, gpu=where["gpu"] is not None)
         extra = full_files.extra_paths(comfy.base / "extra_model_paths.yaml")
         comfy.module("utils.extra_config").load_extra_path_config(str(extra))

@@ -1,4 +1,4 @@
-"""Client of a ComfyUI server: queue a prompt, follow it, get what it made. Runs in .venv (aiohttp)."""
+"""A client of a ComfyUI server: queues prompts, follows them, fetches results. Runs in .venv (aiohttp)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Listener = Callable[[str, dict[str, Any]], None]
 
 
 class Rejected(Problem):
-    """The server refused a prompt; `node_errors` maps node ids to what is wrong there."""
+    """The server refused a prompt. `node_errors`: node id -> what is wrong there."""
 
     def __init__(self, reply: dict[str, Any]) -> None:
         self.error: dict[str, Any] = reply.get("error", {})
@@ -37,7 +37,7 @@ class Rejected(Problem):
 
 
 class Failed(Problem):
-    """A prompt that ended with an error or was interrupted; `run` tells more."""
+    """A prompt ended with an error or was interrupted. `run` has the details."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -187,7 +187,7 @@ class Client:
             except queue.Empty:
                 if self._broken is not None:
                     raise Problem(f"The connection to {self.url} was lost: {self._broken}") from None
-        raise Problem(f"Prompt {prompt_id} did not end in the time it was given.")
+        raise Problem(f"Prompt {prompt_id} did not end in the time allowed.")
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)

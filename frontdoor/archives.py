@@ -1,4 +1,4 @@
-"""One folder out of a downloaded package."""
+"""Unpacks one folder of a downloaded package."""
 
 from __future__ import annotations
 

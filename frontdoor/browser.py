@@ -17,7 +17,7 @@ def find_chromium() -> str | None:
 
 
 def ensure_chromium() -> str | None:
-    """Like find_chromium; where there is none, root on a Debian machine gets the package."""
+    """Like find_chromium; if there is none and we are root on Debian or Ubuntu, install the package."""
     found = find_chromium()
     if found or not sys.platform.startswith("linux") or os.geteuid() != 0 or shutil.which("apt-get") is None:
         return found

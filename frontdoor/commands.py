@@ -143,9 +143,9 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--comfyui", type=Path, metavar="PATH", help="a ComfyUI folder of your own instead")
 
     made = commands.add_parser("demo", parents=[one_host], help="a small video from text, saved as mp4")
-    made.add_argument("--prompt", metavar="TEXT", help="such as: a blue crab moving up")
+    made.add_argument("--prompt", metavar="TEXT", help="such as: a blue crab swimming up")
     made.add_argument("--seed", type=int, metavar="N", help="another seed gives another clip")
-    made.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="for the files")
+    made.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="a folder")
     made.set_defaults(command=demo)
 
     tested = commands.add_parser("test", help="all tests; pytest's own arguments after --")
@@ -164,6 +164,6 @@ def _parser() -> argparse.ArgumentParser:
     served.set_defaults(command=serve)
 
     measured = commands.add_parser("bench", parents=[one_host], help="measure speed and memory")
-    measured.add_argument("name", help="t2v: text to video with full-size random weights")
+    measured.add_argument("name", help="such as t2v: text to video with full-size random weights")
     measured.set_defaults(command=bench)
     return parser

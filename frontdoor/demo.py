@@ -1,4 +1,4 @@
-"""The demo: run the graph in demo/ on a server, save its video and a sheet of its frames. Runs in .venv."""
+"""The demo: runs the graph in demo/ on a server, saves its video and a contact sheet. Runs in .venv."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def make(url: str, output: Path, text: str | None, seed: int | None) -> list[Pat
 
 
 def file_name(text: str, seed: int) -> str:
-    """A file name from what was asked for: the same prompt and seed give the same clip."""
+    """A file name from prompt and seed, which together determine the clip."""
     words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-")
     return f"{words or 'clip'}-seed{seed}"
 
@@ -76,7 +76,7 @@ def contact_sheet(frames: Sequence[Image.Image]) -> Image.Image:
 
 
 class Progress:
-    """Prints which node works and how far it is; on one line per node where somebody watches."""
+    """Prints which node works and how far it is; in a terminal, one line per node."""
 
     def __init__(self, graph: dict[str, Any]) -> None:
         self.graph, self.watched, self.shown = graph, sys.stdout.isatty(), ""

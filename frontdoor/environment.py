@@ -110,7 +110,7 @@ def check_python(version: tuple[int, int]) -> None:
     if version < (3, 10):
         raise Problem(f"got Python {name}, expected 3.10 to 3.13: run quickstart.py with a newer Python.")
     if version > (3, 13):
-        print(f"Python {name} was not tried; 3.10 to 3.13 are known to work.", flush=True)
+        print(f"Python {name} has not been tested; 3.10 to 3.13 are known to work.", flush=True)
 
 
 def check_space(folder: Path, free: int, needed_gib: int) -> None:

@@ -66,7 +66,7 @@ def checkout(folder: Path) -> Host:
         )
     version = read_version((folder / "comfyui_version.py").read_text(encoding="utf-8"))
     if not number(OLDEST) <= number(version) <= number(NEWEST):
-        print(f"ComfyUI {version} was not tried; {OLDEST} to {NEWEST} are known to work.", flush=True)
+        print(f"ComfyUI {version} has not been tested; {OLDEST} to {NEWEST} are known to work.", flush=True)
     return Host(version, folder)
 
 

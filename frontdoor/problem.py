@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class Problem(Exception):
-    """Printed as it is, without a traceback: got what, expected what, do what."""
+    """Its message is printed without a traceback: what was got, what is expected, what to do."""

@@ -1,4 +1,4 @@
-"""Child processes that get the time to clean up."""
+"""Runs child processes and gives them time to clean up."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _let_end(child: subprocess.Popen) -> None:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Signals that end the program come through after this block, not within it."""
+    """Hold back signals that end the program until this block is over."""
     if threading.current_thread() is not threading.main_thread():  # handlers run in the main thread only
         yield
         return

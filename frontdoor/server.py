@@ -38,20 +38,20 @@ MODEL_FOLDERS = ("checkpoints", "loras", "vae", "controlnet", "animatediff_model
 
 
 def make_base(base: Path) -> None:
-    """The folders a server works in (`--base-directory`), with the pack among the custom nodes."""
+    """Make the folders a server works in (`--base-directory`), with the pack among the custom nodes."""
     for name in ("custom_nodes", "input", "output", "user", *(f"models/{kind}" for kind in MODEL_FOLDERS)):
         (base / name).mkdir(parents=True, exist_ok=True)
     place_pack(base / "custom_nodes")
 
 
 def install_demo_model(base: Path) -> None:
-    """The files in demo/ among the models of a base directory."""
+    """Copy the demo models into the model folders of a base directory."""
     for name, kind in DEMO_MODEL.items():
         shutil.copy2(ROOT / "demo" / name, base / "models" / kind / name)
 
 
 def place_pack(custom_nodes: Path) -> Path:
-    """This repository as a custom node: a link to it, or a copy where links are not allowed (Windows)."""
+    """Link this repository as a custom node, or copy it where links are not allowed (Windows)."""
     pack = custom_nodes / PACK
     if pack.is_symlink():
         pack.unlink()
@@ -65,7 +65,7 @@ def place_pack(custom_nodes: Path) -> Path:
 
 
 def copy_pack(pack: Path) -> None:
-    """The parts of this repository that the host needs, as files in `pack`."""
+    """Copy the parts of this repository that the host needs to `pack`."""
     pack.mkdir(parents=True)
     for name in PACK_PARTS:
         source = ROOT / name
@@ -83,14 +83,14 @@ def free_port() -> int:
 
 
 def is_taken(port: int) -> bool:
-    """Does something listen on this port?"""
+    """Whether something listens on this port."""
     with socket.socket() as probe:
         probe.settimeout(2)
         return probe.connect_ex((ADDRESS, port)) == 0
 
 
 class Server:
-    """`with Server(host, base, python=...) as server:` starts it, waits for it, and stops it in the end.
+    """`with Server(host, base, python=...) as server:` starts it, waits for it, and stops it at the end.
 
     `base` is made ready by `make_base`. `port` 0 takes a free one. `options` are more arguments for main.py.
     """
@@ -168,7 +168,7 @@ class Server:
         return self.log.read_text(encoding="utf-8", errors="replace")
 
     def answers(self) -> bool:
-        """Does the HTTP interface answer?"""
+        """Whether the HTTP interface answers."""
         direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy has no part in this
         try:
             with direct.open(f"{self.url}/system_stats", timeout=5) as reply:
@@ -196,7 +196,7 @@ class Server:
 
 
 def gpu_usable(python: Path) -> bool:
-    """Has this machine a GPU that the environment's PyTorch can use?"""
+    """Whether the environment's PyTorch finds a GPU on this machine."""
     question = "import torch; print(torch.cuda.is_available() or torch.backends.mps.is_available())"
     answer = subprocess.run([str(python), "-c", question], capture_output=True, text=True)
     return answer.stdout.strip().endswith("True")

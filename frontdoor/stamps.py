@@ -1,4 +1,4 @@
-"""Stamps: a file that says from which lock files something was made, so that a second run makes nothing."""
+"""Stamp files: they name the lock files that something was made from, so that a second run skips it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def fingerprint(files: Iterable[Path]) -> str:
 
 
 def is_current(stamp: Path, mark: str) -> bool:
-    """Does `stamp` hold `mark`?"""
+    """Whether `stamp` holds `mark`."""
     return stamp.is_file() and stamp.read_text(encoding="ascii", errors="replace").strip() == mark
 
 
 def write(stamp: Path, mark: str) -> None:
-    """Write `mark` into `stamp`; done last, when what it stands for is complete."""
+    """Write `mark` into `stamp`: the last step, once everything it stands for is complete."""
     stamp.write_text(mark + "\n", encoding="ascii")

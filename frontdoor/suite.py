@@ -52,7 +52,7 @@ class Part:
 
 
 def main(fast: bool, names: Sequence[str], pytest_arguments: Sequence[str]) -> int:
-    """Run all parts; the exit status is 0 only if nothing failed and something passed. Raises Problem."""
+    """Run all parts. The exit status is 0 only if something passed and nothing failed. Raises Problem."""
     environment.ensure("run", "test")
     parts = [_quick()] if fast else _all_parts([hosts.find(name) for name in names])
     results: list[tuple[str, Tally, float]] = []

@@ -1,4 +1,4 @@
-"""Exported workflows as prompts whose pictures are looked at instead of saved."""
+"""Turns exported workflows into prompts that show their pictures instead of saving them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from .api import Prompt
 
 
 def watched(graph: Prompt, titles: dict[str, str]) -> Prompt:
-    """`graph` without what it saves, with the pictures of the nodes of these titles, decoded if need be."""
+    """`graph` with previews of these nodes (name -> title), decoded if need be, and nothing saved."""
     saving = {"CreateVideo", "SaveVideo", "PreviewImage", "ImageScale"}
     graph = {key: node for key, node in graph.items() if node["class_type"] not in saving}
     for name, title in titles.items():
@@ -18,5 +18,5 @@ def watched(graph: Prompt, titles: dict[str, str]) -> Prompt:
 
 
 def titled(graph: Prompt, title: str) -> str:
-    """The first node of this title."""
+    """The id of the first node with this title."""
     return next(key for key, node in graph.items() if node["_meta"]["title"] == title)

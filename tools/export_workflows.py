@@ -1,4 +1,4 @@
-"""Export the workflows anew: open each in the real frontend of the newest host, write what it saves.
+"""Exports the workflows anew: opens each in the real frontend of the newest host, writes what it saves.
 
     .venv/bin/python -m tools.export_workflows
 

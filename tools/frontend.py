@@ -1,4 +1,4 @@
-"""ComfyUI's own web interface in headless Chromium: open a workflow, read it back, press buttons.
+"""ComfyUI's own web interface in headless Chromium: opens workflows, reads them back, presses buttons.
 
 Used by tests/browser and tools/export_workflows.py. Needs playwright and a Chromium on this machine.
 """
@@ -38,7 +38,7 @@ class Frontend:
 
     def __init__(self, page: Page, url: str) -> None:
         self.page, self.url = page, url
-        self.errors: list[str] = []  # what the page's scripts complained about since `open` or `clear_errors`
+        self.errors: list[str] = []  # of the page's scripts, since `open` or `clear_errors`
         page.set_default_timeout(PATIENCE_MS)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("console", self._note)
@@ -50,7 +50,7 @@ class Frontend:
             self.errors.append(f"{message.text} ({message.location.get('url', '')})")
 
     def open(self, settings: dict[str, Any] | None = None) -> None:
-        """Load the page and wait until it stands; `settings` are saved for the user first."""
+        """Load the page and wait until it is ready; `settings` are saved for the user first."""
         for name, value in {**SETTINGS, **(settings or {})}.items():
             self._post(f"/settings/{name}", value)
         self.page.goto(self.url)
@@ -67,7 +67,7 @@ class Frontend:
         direct.open(request, timeout=60).close()
 
     def clear_errors(self) -> None:
-        """Forget what the page complained about so far."""
+        """Forget the errors so far."""
         self.errors.clear()
 
     def load(self, workflow: dict[str, Any], name: str) -> None:
@@ -76,7 +76,7 @@ class Frontend:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until what was asked for is drawn: requests have ended, and two frames have passed."""
+        """Wait until the page is drawn: requests have ended, and two frames have passed."""
         self.page.wait_for_load_state("networkidle")
         self.page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
 
@@ -117,7 +117,7 @@ class Frontend:
         return "\n".join([*dialog.all_inner_texts(), *panel.all_inner_texts()])
 
     def close_dialogs(self) -> None:
-        """Close what lies over the graph with the Escape key."""
+        """Close dialogs over the graph with the Escape key."""
         dialogs = self.page.get_by_role("dialog")
         for _ in range(5):
             if dialogs.count() == 0:

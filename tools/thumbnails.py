@@ -79,7 +79,7 @@ def main() -> int:
 
 
 def sheet(rows: Iterator[list[Image.Image]]) -> Image.Image:
-    """COLUMNS pictures a row."""
+    """One picture of all rows, COLUMNS tiles each."""
     side = WIDTH // COLUMNS
     tiles = [(row, column, tile) for row, pictures in enumerate(rows) for column, tile in enumerate(pictures)]
     out = Image.new("RGB", (WIDTH, side * (1 + max(row for row, _, _ in tiles))))
@@ -107,7 +107,7 @@ def image_rows(client: Client) -> Iterator[list[Image.Image]]:
 
 
 def controlled_rows(client: Client) -> Iterator[list[Image.Image]]:
-    """What leads, its hints, and the clip that they lead."""
+    """The guiding clip, its hints, and the clip that follows them."""
     titles = {
         "leads": "Sample: the clip that leads",
         "hints": "AnimateLCM Edge Hints",
@@ -155,7 +155,7 @@ def draw_graph(frontend: Frontend, file: WorkflowFile) -> Image.Image:
 
 
 def card(frontend: Frontend, caption: tuple[str, str], picture: Image.Image) -> Image.Image:
-    """The square picture of a card, set in the frontend's own type. The page is used up by it."""
+    """The square picture of a card, set in the frontend's own type. It replaces what the page shows."""
     content = io.BytesIO()
     picture.save(content, "png")
     title, line = (html.escape(text) for text in caption)

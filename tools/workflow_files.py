@@ -1,4 +1,4 @@
-"""The workflows of this pack: where they are, what is in them."""
+"""The workflows of this pack: where they are and what is in them."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 
 def models(workflow: dict[str, Any]) -> Iterator[dict[str, str]]:
-    """The model files that the workflow tells where to get: name, url, directory."""
+    """The model files that the workflow links to: name, url, directory."""
     for node in workflow["nodes"]:
         yield from node["properties"].get("models", [])
 
 
 def place_empty_models(workflow: dict[str, Any], base: Path) -> None:
-    """Empty files of the right names below `base`/models, so that the lists of the nodes hold them."""
+    """Put empty files of the right names below `base`/models, so that the nodes list them."""
     for model in models(workflow):
         path = base / "models" / model["directory"] / model["name"]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def place_empty_models(workflow: dict[str, Any], base: Path) -> None:
 
 
 def place_media(workflow: dict[str, Any], base: Path) -> None:
-    """A small picture or video in `base`/input for each that the workflow names."""
+    """Put a small picture or video in `base`/input for each that the workflow names."""
     for node in workflow["nodes"]:
         if node["type"] in MEDIA:
             path = base / "input" / node["widgets_values"][0]

@@ -82,7 +82,7 @@ def test_old_python_is_refused_and_new_python_is_told(capsys):
         environment.check_python(version)
     assert capsys.readouterr().out == ""
     environment.check_python((3, 14))
-    assert "3.14 was not tried" in capsys.readouterr().out
+    assert "3.14 has not been tested" in capsys.readouterr().out
 
 
 def test_a_full_disk_is_told_with_both_numbers(tmp_path):
@@ -141,7 +141,7 @@ def test_an_own_checkout_is_taken(tmp_path, capsys, version):
 @pytest.mark.parametrize("version", ["0.3.9", "0.3.74", "0.30.1", "1.0.0"])
 def test_an_untried_version_is_told(tmp_path, capsys, version):
     assert hosts.checkout(make_checkout(tmp_path / "ComfyUI", version)).version == version
-    assert f"ComfyUI {version} was not tried; 0.3.75 to 0.30.0" in capsys.readouterr().out
+    assert f"ComfyUI {version} has not been tested; 0.3.75 to 0.30.0" in capsys.readouterr().out
 
 
 def test_a_folder_that_is_no_comfyui_is_told_before_anything_is_installed(tmp_path, capsys, monkeypatch):
