@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
+import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,8 @@ PAGES = sorted([*ROOT.glob("*.md"), *(page for name in FOLDERS for page in (ROOT
 README_WORDS = 900
 FENCE = re.compile(r"^ *```.*?^ *```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+COMMAND = re.compile(r"(?:^|\s)(?:python3?|accelerate launch .*?) (-m \S+|\S+\.py)(?: ([a-z][\w-]*))?")
+HAVE_COMMANDS = ("quickstart.py", "-m training", "-m training.small_world")
 HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 
 
@@ -29,15 +34,22 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in plain}
 
 
-def commands(text: str) -> set[str]:
-    """What the page tells the reader to type after `python`: lines of code, and code within a sentence."""
+def commands(text: str) -> set[tuple[str, str]]:
+    """What the page tells the reader to run by `python`, and the word after it: ("-m training", "video")."""
     lines = [line for fence in FENCE.findall(text) for line in fence.splitlines()]
     spans = re.findall(r"`([^`]+)`", FENCE.sub("", text))
-    typed = (
-        re.search(r"(?:^|\s)(?:python3?|accelerate launch .*?) (-m \S+|\S+\.py)", c)
-        for c in [*lines, *(" ".join(span.split()) for span in spans)]
+    typed = (COMMAND.search(" ".join(code.split())) for code in [*lines, *spans])
+    return {(match[1], match[2] or "") for match in typed if match}
+
+
+@cache
+def known(program: str) -> set[str]:
+    """The words that a program's help lists."""
+    run = subprocess.run(
+        [sys.executable, *program.split(), "--help"], cwd=ROOT, capture_output=True, text=True
     )
-    return {match[1] for match in typed if match}
+    assert run.returncode == 0, run.stderr
+    return set(re.findall(r"[\w-]+", run.stdout))
 
 
 def test_the_readme_is_a_landing_page():
@@ -65,9 +77,19 @@ def test_links_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
 def test_commands_name_files_and_modules_that_exist(page):
-    for command in commands(page.read_text(encoding="utf-8")):
-        if command.startswith("-m "):
-            name = command.removeprefix("-m ")
-            assert name == "pip" or name == "pytest" or importlib.util.find_spec(name), f"no module {name}"
+    for program, word in commands(page.read_text(encoding="utf-8")):
+        if program.startswith("-m "):
+            name = program.removeprefix("-m ")
+            assert name in ("pip", "pytest") or importlib.util.find_spec(name), f"no module {name}"
         else:
-            assert (ROOT / command).is_file(), f"no file {command}"
+            assert (ROOT / program).is_file(), f"no file {program}"
+        if word and program in HAVE_COMMANDS:
+            assert word in known(program), f"python {program} knows no {word}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_configs_that_commands_name_exist(page):
+    for name in re.findall(r"--config (\w+)(?=[\s`])", page.read_text(encoding="utf-8")):
+        assert name.isupper() or (ROOT / "training" / "configs" / f"{name}.yaml").is_file(), (
+            f"no config {name}"
+        )
