@@ -137,22 +137,28 @@ def _sextant(red: Tensor, green: Tensor, blue: Tensor) -> tuple[Tensor, Tensor]:
     high = torch.maximum(torch.maximum(red, green), blue)
     chroma = high - torch.minimum(torch.minimum(red, green), blue)
     per = chroma.clamp_min(1e-6).reciprocal_()
-    is_red, is_green = ((channel - high).sign_().add_(1) for channel in (red, green))  # 1 where it is highest
+    # 1 where the channel is the highest, else 0: sign(0) + 1 or sign(negative) + 1.
+    is_red, is_green = ((channel - high).sign_().add_(1) for channel in (red, green))
+    # Start from the sector around blue, 4; replace it around green, 2, then around red, 0.
     hue = torch.lerp((red - green).mul_(per).add_(4), (blue - red).mul_(per).add_(2), is_green)
     return torch.lerp(hue, (green - blue).mul_(per), is_red), chroma
 
 
 def _moved(pixels: Tensor, hue: float, saturation: float, value: float) -> Tensor:
     """Pixels (p, 3) with hue turned by so many sextants, and saturation and value raised by so much, 0..1."""
+    # RGB to HSV: the highest channel is the value, chroma / value the saturation.
     channels = [channel.contiguous() for channel in pixels.unbind(-1)]
     high = torch.maximum(torch.maximum(channels[0], channels[1]), channels[2])
     sextant, chroma = _sextant(*channels)
+    # Turn the hue around the circle: sextant mod 6.
     sextant.add_(hue)
-    sextant.sub_(sextant.div(6).floor_(), alpha=6)  # 0 .. 6
+    sextant.sub_(sextant.div(6).floor_(), alpha=6)
+    # Raise the saturation, less where the pixel is nearly grey, and the value.
     full = torch.add(chroma / high.clamp_min(1e-6), chroma.div_(GREY).clamp_(max=1), alpha=saturation)
     bright = (high + value).clamp_(0, 1)
-    depth = full.clamp_(0, 1).mul_(bright)
-    # How far each channel is below the highest: from one sextant off its own hue up to two.
+    depth = full.clamp_(0, 1).mul_(bright)  # the new chroma: how far the lowest channel is below the value
+    # HSV to RGB: the share of that depth by which red (at 0), green (at 2) and blue (at 4) are below the
+    # value. It is 0 up to one sextant from the channel's own hue, and 1 from two sextants on.
     below = (
         (sextant - 3).abs_().neg_().add_(2),
         (sextant - 2).abs_().sub_(1),

@@ -54,7 +54,7 @@ SCHEDULES: dict[str, Schedule] = {"standard": standard, "looped": looped, "batch
 def halves(step: int) -> float:
     """0, 1/2, 1/4, 3/4, 1/8, ...: each in the middle of the largest gap left by those before it."""
     value, unit = 0.0, 0.5
-    while step:
+    while step:  # the binary digits of `step`, mirrored behind the point (van der Corput's sequence)
         value += unit * (step & 1)
         step, unit = step >> 1, unit / 2
     return value
@@ -85,12 +85,16 @@ def freenoise_order(windows: Sequence[Sequence[int]], frames: int, seed: int) ->
     the seam of a loop, where two neighbours want different pieces, a frame keeps its own noise.
     """
     generator = torch.Generator().manual_seed(seed % 2**63)
+    # The first window keeps its own noise, which is the pool that all others draw from.
     order: dict[int, int] = {frame: frame for frame in windows[0]}
     pool = list(windows[0])
+    # Frames that share a window with each frame: none of them may get the same piece.
     around: dict[int, set[int]] = {frame: set() for frame in range(frames)}
     for window in windows:
         for frame in window:
             around[frame].update(window)
+    # Every further window hands out the pool in an order of its own, to those frames that no window before it
+    # has served.
     for window in windows[1:]:
         shuffled = [pool[i] for i in torch.randperm(len(pool), generator=generator).tolist()]
         for frame in window:

@@ -12,7 +12,7 @@ from ..animatelcm_core.host.messages import show_on_node, warn
 from ..animatelcm_core.host.patches.motion import has_motion
 from ..animatelcm_core.host.sampling.latents import empty_clip
 from ..animatelcm_core.host.sampling.lcm import lcm_sampler
-from ..animatelcm_core.host.sampling.run import sample_clip, sigmas_for
+from ..animatelcm_core.host.sampling.run import Settings, sample_clip, sigmas_for
 from .inputs import CATEGORY, denoise_input, frames_input, pixels_input, steps_input
 
 
@@ -165,7 +165,9 @@ class Sample(io.ComfyNode):
         cfg: float,
         denoise: float,
     ) -> io.NodeOutput:
-        samples, warnings = sample_clip(model, positive, negative, latent, seed, steps, cfg, denoise)
+        samples, warnings = sample_clip(
+            model, positive, negative, latent, Settings(seed, steps, cfg, denoise)
+        )
         if has_motion(model):
             warnings += frame_warnings(len(samples["samples"]))
         show_on_node(cls, warnings)  # the run itself has logged them

@@ -6,7 +6,6 @@ W <- W + scale (alpha / rank) up down; down is (r, in) or (r, in, k, k), up (out
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from animatelcm_core.formats import read_tensors
+from animatelcm_core.formats.kohya import FACTORS, PARTS, by_module
 
 PREFIX = "lora_unet_"
-_PARTS = ("lora_down.weight", "lora_up.weight", "alpha")
 
 
 def kohya_name(path: str) -> str:
@@ -26,16 +25,13 @@ def kohya_name(path: str) -> str:
 
 def grouped(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """Module name in the file -> its parts by name. Raises ValueError for a key that is no part of a LoRA."""
-    groups: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    for key, value in tensors.items():
-        name, _, part = key.partition(".")
-        if part not in _PARTS:
+    for key in tensors:
+        if key.partition(".")[2] not in PARTS:
             raise ValueError(
-                f"got the key {key}; expected {PREFIX}<module> with one of {', '.join(_PARTS)}. Use a LoRA "
+                f"got the key {key}; expected {PREFIX}<module> with one of {', '.join(PARTS)}. Use a LoRA "
                 "in kohya's names."
             )
-        groups[name][part] = value
-    return groups
+    return by_module(tensors)
 
 
 def delta(parts: Mapping[str, Tensor]) -> Tensor:
@@ -63,7 +59,7 @@ def merge_lora(unet: nn.Module, tensors: Mapping[str, Tensor], scale: float = 1.
     for name, parts in grouped(tensors).items():
         if name not in layers:
             raise ValueError(f"got the key {name}; expected a layer of this UNet. Use a LoRA made for it.")
-        missing = [part for part in _PARTS[:2] if part not in parts]
+        missing = [part for part in FACTORS if part not in parts]
         if missing:
             raise ValueError(f"got {name} without {missing[0]}; expected both factors. The file is damaged.")
         weight = layers[name].weight

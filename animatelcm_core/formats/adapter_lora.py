@@ -8,7 +8,6 @@ ComfyUI uses too: `input_blocks.1.0.in_layers.2`, `zero_convs.0.0`; `conv_in`, `
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping
 from math import prod
 from typing import Literal
@@ -17,13 +16,13 @@ from torch import Tensor
 
 from .errors import FormatError
 from .identify import identify
+from .kohya import FACTORS, PARTS, by_module
 from .validate import is_finite
 
 AdapterKind = Literal["controlnet", "t2i_adapter"]
 
 PREFIXES: dict[AdapterKind, str] = {"controlnet": "lora_controlnet_", "t2i_adapter": "lora_t2iadapter_"}
 _WORDS = {"controlnet": "a ControlNet", "t2i_adapter": "a T2I-Adapter"}
-_FACTORS = ("lora_down.weight", "lora_up.weight")
 _OTHER = "Use the adapter that it was trained on, or a LoRA made for this one."
 
 
@@ -46,25 +45,17 @@ def check_adapter_lora(
     if made_for != kind:
         raise FormatError(f"a LoRA for {_WORDS[made_for]} in {name}", f"one for {_WORDS[kind]}", _OTHER)
     known = {adapter_lora_key(kind, module): shape for module, shape in shapes.items()}
-    for stem, parts in _by_module(tensors).items():
+    for stem, parts in by_module(tensors).items():
         if stem not in known:
             raise FormatError(f"{stem} in {name}", f"layers of this {_WORDS[kind][2:]}", _OTHER)
         _check_factors(parts, known[stem], f"{stem} in {name}")
 
 
-def _by_module(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    modules: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    for key, value in tensors.items():
-        stem, _, part = key.partition(".")
-        modules[stem][part] = value
-    return modules
-
-
 def _check_factors(parts: Mapping[str, Tensor], shape: tuple[int, ...], where: str) -> None:
     """FormatError unless these are both factors of a change to a weight of this shape."""
-    if not set(_FACTORS) <= set(parts) <= {*_FACTORS, "alpha"}:
-        raise FormatError(f"{', '.join(sorted(parts))} for {where}", f"{' and '.join(_FACTORS)}", _OTHER)
-    down, up = (parts[factor] for factor in _FACTORS)
+    if not set(FACTORS) <= set(parts) <= set(PARTS):
+        raise FormatError(f"{', '.join(sorted(parts))} for {where}", f"{' and '.join(FACTORS)}", _OTHER)
+    down, up = (parts[factor] for factor in FACTORS)
     if down.ndim < 2 or up.ndim < 2 or down.shape[0] != up.shape[1]:
         raise FormatError(f"factors {tuple(up.shape)} and {tuple(down.shape)} for {where}", "a pair", _OTHER)
     if (up.shape[0], prod(down.shape[1:])) != (shape[0], prod(shape[1:])):

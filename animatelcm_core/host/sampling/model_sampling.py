@@ -74,6 +74,7 @@ class ScheduleSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_s
     def sigma(self, timestep: Tensor) -> Tensor:
         """Noise level of a timestep; between known timesteps log sigma is interpolated."""
         skip = self.schedule.skip
+        # Where the timestep stands in the table, whose entries are skip - 1, 2 skip - 1, ..., 999.
         t = (timestep.float().to(self.log_sigmas.device) - (skip - 1)) / skip
         t = t.clamp(0, len(self.sigmas) - 1)
         low, high, w = t.floor().long(), t.ceil().long(), t.frac()

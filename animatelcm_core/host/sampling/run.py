@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.sample
@@ -41,15 +42,18 @@ def _required_schedule(model: Any) -> Schedule:
     return schedule
 
 
+@dataclass(frozen=True)
+class Settings:
+    """Numbers of a run. denoise: share of the schedule that is walked, 1 from pure noise."""
+
+    seed: int
+    steps: int
+    cfg: float = 1.0
+    denoise: float = 1.0
+
+
 def sample_clip(
-    model: Any,
-    positive: Any,
-    negative: Any,
-    latent: dict[str, Any],
-    seed: int,
-    steps: int,
-    cfg: float = 1.0,
-    denoise: float = 1.0,
+    model: Any, positive: Any, negative: Any, latent: dict[str, Any], settings: Settings
 ) -> tuple[dict[str, Any], list[str]]:
     """LATENT of the sampled clip, and what to say about the settings. Masks work as in KSampler.
 
@@ -62,21 +66,21 @@ def sample_clip(
             "with an AnimateLCM model."
         )
     samples = frames_of(model, latent)
-    sampler, sigmas = lcm_sampler(), sigmas_for(model, steps, denoise)
-    warnings = sampling_warnings(model.get_model_object("model_sampling"), sampler, sigmas, cfg)
-    noise = comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))
+    sampler, sigmas = lcm_sampler(), sigmas_for(model, settings.steps, settings.denoise)
+    warnings = sampling_warnings(model.get_model_object("model_sampling"), sampler, sigmas, settings.cfg)
+    noise = comfy.sample.prepare_noise(samples, settings.seed, latent.get("batch_index"))
     result = comfy.sample.sample_custom(
         model,
         noise,
-        cfg,
+        settings.cfg,
         sampler,
         sigmas,
         positive,
         negative,
         samples,
         noise_mask=latent.get("noise_mask"),
-        callback=latent_preview.prepare_callback(model, steps),
+        callback=latent_preview.prepare_callback(model, settings.steps),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-        seed=seed,
+        seed=settings.seed,
     )
     return filled(latent, result), warnings
