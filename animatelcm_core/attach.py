@@ -1,4 +1,4 @@
-"""Where temporal modules and image features enter a UNet, and how they are hung there without changing it.
+"""Where temporal modules and image features enter a UNet, and the hooks that put them there.
 
 A temporal module follows the attention of each spatial layer, or the residual block where a level has no
 attention, and comes before any down- or up-sampling; in the middle it follows the attention, before the

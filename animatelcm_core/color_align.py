@@ -23,7 +23,7 @@ PIXELS_AT_ONCE = 2**17  # small enough for a CPU's cache, large enough for all o
 
 @dataclass(frozen=True)
 class Weights:
-    """Share of each mean's difference that is made up: 0 leaves it, 1 moves the mean to the reference's."""
+    """Share of each mean's difference that is corrected: 0 leaves the mean, 1 moves it to the reference's."""
 
     hue: float = 0.03
     saturation: float = 1.0
@@ -39,7 +39,7 @@ def official(frames: Tensor, reference: Tensor, weights: Weights = Weights()) ->
     import numpy as np
 
     def as_hsv(picture: Tensor) -> np.ndarray:
-        """To uint8, cut, not rounded."""
+        """HSV of the picture in uint8: cut, not rounded."""
         return cv2.cvtColor((picture.float().cpu().numpy() * 255).astype(np.uint8), cv2.COLOR_RGB2HSV)
 
     references = [as_hsv(picture).reshape(-1, 3).mean(0) for picture in reference]
@@ -145,7 +145,7 @@ def _sextant(red: Tensor, green: Tensor, blue: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _moved(pixels: Tensor, hue: float, saturation: float, value: float) -> Tensor:
-    """Pixels (p, 3) with hue turned by so many sextants, and saturation and value raised by so much, 0..1."""
+    """Pixels (p, 3) with their hue turned by `hue` sextants, and saturation and value (0..1) raised."""
     # RGB to HSV: the highest channel is the value, chroma / value the saturation.
     channels = [channel.contiguous() for channel in pixels.unbind(-1)]
     high = torch.maximum(torch.maximum(channels[0], channels[1]), channels[2])

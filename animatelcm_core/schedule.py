@@ -69,7 +69,7 @@ class Schedule:
     def timesteps(self, steps: int, strength: float = 1.0) -> Tensor:
         """(steps,) int64, decreasing: what the authors' scheduler samples at.
 
-        strength: 0 to 1, share of the schedule that is walked (image-to-image); 1 starts from pure noise.
+        strength: 0 to 1, share of the schedule that is sampled (image-to-image); 1 starts from pure noise.
         Raises ValueError if fewer timesteps are known than steps asked for.
         """
         known = self.known_timesteps()[: int(self.original_steps * strength)].flip(0)

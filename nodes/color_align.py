@@ -1,4 +1,4 @@
-"""Colours of a clip brought to those of its reference image."""
+"""Aligns the colours of a clip to those of its reference image."""
 
 from __future__ import annotations
 
@@ -136,5 +136,5 @@ def _weight(name: str, default: float, what: str, about: str) -> io.Float.Input:
         min=0.0,
         max=1.0,
         step=0.01,
-        tooltip=f"Share of the difference in {what} that is made up, 0 to 1. {about}.",
+        tooltip=f"Share of the difference in {what} that is corrected, 0 to 1. {about}.",
     )

@@ -26,8 +26,8 @@ class ControlLoRA(io.ComfyNode):
             display_name="AnimateLCM Control LoRA",
             category=CATEGORY,
             description="Adapts a ControlNet or T2I-Adapter that was made for images to few-step video, by a "
-            "LoRA from python -m training adapt. Follow it with Apply ControlNet and one hint per frame. The "
-            "plain adapter can be used beside the adapted one.",
+            "LoRA from python -m training control. Follow it with Apply ControlNet and one hint per frame. "
+            "The plain adapter can be used beside the adapted one.",
             search_aliases=["controlnet lora", "adapter lora", "t2i adapter"],
             inputs=[
                 io.ControlNet.Input(
@@ -126,5 +126,5 @@ def _threshold(name: str, default: float, does: str) -> io.Float.Input:
         min=0.0,
         max=4.0,
         step=0.01,
-        tooltip=f"{does}, 0 to 4; 0.4 and 0.8 are 100 and 200 of other tools. Lower: more lines.",
+        tooltip=f"{does}, 0 to 4; 0.4 and 0.8 are 100 and 200 in other tools. Lower: more lines.",
     )

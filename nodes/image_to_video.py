@@ -1,4 +1,4 @@
-"""A reference image that a clip begins with."""
+"""Puts the reference image that a clip begins with on a MODEL."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class ImageToVideo(io.ComfyNode):
 
 
 def model_warnings(model: Any) -> list[str]:
-    """What to say about a MODEL that a reference image is put on."""
+    """Warnings about a MODEL that gets a reference image."""
     if has_motion(model):
         return []
     return [

@@ -24,7 +24,7 @@ SCHEDULE_TOOLTIP = (
 
 def schedule_input(*extra: str, default: str) -> Any:
     """Choice of a schedule; `extra` are auto and keep where they make sense."""
-    told = {
+    about = {
         AUTO: " auto: read it from the motion model's file.",
         KEEP: " keep: leave the MODEL's own schedule.",
     }
@@ -33,7 +33,7 @@ def schedule_input(*extra: str, default: str) -> Any:
         "schedule",
         options=[*extra[:1], *SCHEDULES, *extra[1:]],
         default=default,
-        tooltip=SCHEDULE_TOOLTIP + "".join(told[name] for name in extra),
+        tooltip=SCHEDULE_TOOLTIP + "".join(about[name] for name in extra),
     )
 
 
@@ -50,7 +50,7 @@ def denoise_input() -> Any:
         min=0.0,
         max=1.0,
         step=0.01,
-        tooltip="Share of the schedule that is walked, 0 to 1. 1: from pure noise. Less keeps more of the "
+        tooltip="Share of the schedule that is sampled, 0 to 1. 1: from pure noise. Less keeps more of the "
         "latent that comes in (video to video); 0 returns it as it is. The number of steps stays.",
     )
 
@@ -75,8 +75,8 @@ def pixels_input(name: str) -> Any:
         min=64,
         max=2048,
         step=8,
-        tooltip=f"{name.capitalize()} of the clip in pixels, 64 to 2048, a multiple of 8. SD1.5 is at home "
-        "around 512.",
+        tooltip=f"{name.capitalize()} of the clip in pixels, 64 to 2048, a multiple of 8. SD1.5 works "
+        "best around 512.",
     )
 
 

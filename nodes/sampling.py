@@ -119,7 +119,7 @@ class Sample(io.ComfyNode):
                 io.Model.Input("model", tooltip="Video model with a schedule of this pack, LCM LoRA on it."),
                 io.Conditioning.Input("positive", tooltip="What the clip should show."),
                 io.Conditioning.Input(
-                    "negative", tooltip="What it should not show; it counts only at cfg above 1."
+                    "negative", tooltip="What it should not show; used only at cfg above 1."
                 ),
                 io.Latent.Input(
                     "latent",

@@ -1,4 +1,4 @@
-"""Which of AnimateLCM's two LCM LoRAs a file is. Keys and shapes are the same, so other signs must do."""
+"""Which of AnimateLCM's two LCM LoRAs a file is. Keys and shapes are the same in both."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TEXT_TO_VIDEO = (134_621_556, "8f90d840e075ff588a58e22c6586e2ae9a6f7922996ee664
 def lora_schedule(path: Path, metadata: Mapping[str, str]) -> str | None:
     """Name of the schedule that the LoRA was made for: by metadata, file name or the published digest.
 
-    None where none of them tells.
+    None if none of them says it.
     """
     if SCHEDULE_KEY in metadata:
         return metadata[SCHEDULE_KEY]

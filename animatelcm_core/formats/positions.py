@@ -1,4 +1,4 @@
-"""Position tables in a motion file: split off, checked, and kept only where they are no plain sinusoid."""
+"""Position tables in a motion file: split off, checked, and kept where they differ from the sinusoid."""
 
 from __future__ import annotations
 

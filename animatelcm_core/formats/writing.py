@@ -56,7 +56,7 @@ def convert_motion(
 ) -> MotionFile:
     """Rewrite any motion file that `load_motion` takes as .safetensors in the published layout.
 
-    The schedule that its layout or name told goes into the metadata, so that a later renaming loses nothing.
+    The schedule read from its layout or name goes into the metadata, so that renaming the file loses nothing.
     Returns what was read. Raises as `read_tensors`, `load_motion` and `save_motion`.
     """
     tensors, metadata = read_tensors(source)

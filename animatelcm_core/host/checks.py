@@ -1,4 +1,4 @@
-"""Checks of a MODEL, of the length of a clip, and of values that nodes are given.
+"""Validation of a MODEL, of a clip's length and of what nodes are given.
 
 Errors (ValueError) are for what cannot work; warnings are lists of sentences for what works badly.
 """
@@ -73,7 +73,7 @@ def check_motion_fits(unet: nn.Module, modules: Mapping[str, int], name: str) ->
 
 
 def check_frames(frames: int, most: int) -> None:
-    """ValueError if a clip, or one window of it, is longer than the motion model's positions reach."""
+    """ValueError if a clip, or one window of it, is longer than the motion model has positions for."""
     if frames > most:
         raise ValueError(
             f"got {frames} frames; expected at most {most} for this motion model. Use fewer frames, or put "
@@ -82,7 +82,7 @@ def check_frames(frames: int, most: int) -> None:
 
 
 def frame_warnings(frames: int) -> list[str]:
-    """What to say about the length of a clip."""
+    """Warnings about the length of a clip."""
     if frames >= MIN_FRAMES:
         return []
     return [

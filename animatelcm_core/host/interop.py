@@ -1,4 +1,4 @@
-"""What is known of other packs: how they say which frames a model sees, and how they are told."""
+"""What is known of other packs: how they say which frames a model sees, and how they listen."""
 
 from __future__ import annotations
 

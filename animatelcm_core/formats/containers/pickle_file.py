@@ -109,7 +109,7 @@ def _check_archive(path: Path) -> None:
 
 
 def _refusal(path: Path, archive: bool, error: Exception) -> FormatError:
-    """What the failed loading means."""
+    """The error for a file that could not be loaded: it holds code, or it is damaged."""
     if code := foreign_name(path, archive):
         return FormatError(
             f"{path.name}, which holds code ({code})", "weights only. The code was not run", SAFER

@@ -1,4 +1,4 @@
-"""One entrance for every weights file: `read_tensors`."""
+"""Reads any weights file: `read_tensors`."""
 
 from __future__ import annotations
 

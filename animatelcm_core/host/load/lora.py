@@ -44,7 +44,7 @@ def with_lora(model: Any, path: str, strength: float) -> Any:
 
 
 def lora_warnings(path: str, motion: Motion) -> list[str]:
-    """What to say about this LCM LoRA beside that motion model, as far as the file tells what it is for."""
+    """Warnings about an LCM LoRA that was made for another kind of motion model, as far as its file says."""
     made_for = lora_schedule(Path(path), read_tensors(path)[1])
     if made_for in (None, motion.schedule) or not motion.kind.startswith("animatelcm"):
         return []

@@ -43,7 +43,7 @@ def run(executor: Any, noise: Tensor, *args: Any, **kw: Any) -> Any:
 
 
 def prepare(call: Evaluation, _stack: ExitStack) -> Evaluation:
-    """The evaluation of a window with the hints of its frames; IP-Adapter nodes are told the window too."""
+    """The evaluation of a window with the hints of its frames. IP-Adapter nodes read the window as well."""
     shown = window_of(call.options, call.x_in.shape[0])
     if shown is None:
         return call
@@ -100,7 +100,7 @@ def controls_of(conds: Any) -> Iterator[Any]:
 
 
 def hint_warnings(controls: Sequence[Any], frames: int) -> list[str]:
-    """What to say about hints whose number is not that of the frames."""
+    """Warnings about hints whose number is not that of the frames."""
     hints = [c.cond_hint_original for c in controls if not interop.cuts_itself(c)]
     counts = {hint.shape[0] for hint in hints if hint is not None}
     happens = {True: "they are repeated from the start", False: "the rest is left out"}

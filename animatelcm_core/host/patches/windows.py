@@ -55,7 +55,7 @@ class Windows:
         return SCHEDULES[self.schedule](frames, self.length, self.overlap, step)
 
     def noise_order(self, frames: int, seed: int) -> list[int] | None:
-        """Whose noise each frame gets, None for its own."""
+        """For each frame the frame whose noise it gets; None if all keep their own."""
         shared = self.freenoise and self.schedule != "batched" and frames > self.length
         return freenoise_order(self.cut(frames, 0), frames, seed) if shared else None
 

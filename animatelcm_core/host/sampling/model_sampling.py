@@ -48,7 +48,7 @@ class ScheduleSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_s
 
     @property
     def distilled(self) -> bool:
-        """Whether a latent consistency model is meant, to be sampled in few steps with the LCM sampler."""
+        """Whether the schedule is a latent consistency model's, for few steps with the LCM sampler."""
         return self.schedule.original_steps < TRAIN_STEPS
 
     def set_sigmas(self, sigmas: Tensor) -> None:
@@ -67,7 +67,7 @@ class ScheduleSampling(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_s
         return distance.abs().argmin(dim=0).view(sigma.shape)
 
     def timestep(self, sigma: Tensor) -> Tensor:
-        """Timestep (0 to 999) that the network is told for noise level sigma (b,)."""
+        """Timestep (0 to 999) that the network gets for noise level sigma (b,)."""
         skip = self.schedule.skip
         return (self._index(sigma) * skip + skip - 1).to(sigma.device)
 

@@ -21,7 +21,7 @@ from .settings import sampling_warnings
 def sigmas_for(model: Any, steps: int, denoise: float = 1.0) -> Tensor:
     """(steps + 1,) noise levels at the authors' timesteps of MODEL's schedule, then 0; empty for denoise 0.
 
-    denoise: the authors' strength, the share of the known timesteps that is walked.
+    denoise: the authors' strength, the share of the known timesteps that is sampled.
     Raises ValueError if MODEL has no schedule of ours, or fewer timesteps than steps.
     """
     schedule = _required_schedule(model)
@@ -44,7 +44,7 @@ def _required_schedule(model: Any) -> Schedule:
 
 @dataclass(frozen=True)
 class Settings:
-    """Numbers of a run. denoise: share of the schedule that is walked, 1 from pure noise."""
+    """Numbers of a run. denoise: share of the schedule that is sampled; 1 starts from pure noise."""
 
     seed: int
     steps: int
@@ -55,7 +55,7 @@ class Settings:
 def sample_clip(
     model: Any, positive: Any, negative: Any, latent: dict[str, Any], settings: Settings
 ) -> tuple[dict[str, Any], list[str]]:
-    """LATENT of the sampled clip, and what to say about the settings. Masks work as in KSampler.
+    """LATENT of the sampled clip, and warnings about the settings. Masks work as in KSampler.
 
     Raises ValueError for a MODEL that is not distilled, and for everything `sigmas_for` refuses.
     """

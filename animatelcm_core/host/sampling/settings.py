@@ -19,9 +19,9 @@ def sampler_name(sampler: Any) -> str:
 
 
 def _off_schedule(sampling: ScheduleSampling, sigmas: Tensor) -> bool:
-    """Whether a noise level is none of the known ones (relative 1e-4), or a step goes to the least of them.
+    """Whether a noise level is not a known one (relative 1e-4), or a step starts at the lowest of them.
 
-    The latter is what the scheduler normal does: its last step, at t = 9, changes nothing.
+    The scheduler normal does the latter: its last step, at t = 9, changes nothing.
     """
     used = sigmas[:-1].detach().float().cpu()
     known = sampling.sigmas
@@ -31,7 +31,7 @@ def _off_schedule(sampling: ScheduleSampling, sigmas: Tensor) -> bool:
 
 
 def sampling_warnings(sampling: Any, sampler: Any, sigmas: Tensor, cfg: float | None) -> list[str]:
-    """What to say about the settings of a run on a distilled schedule; nothing on any other."""
+    """Warnings about a run on a distilled schedule; none for any other."""
     if not isinstance(sampling, ScheduleSampling) or not sampling.distilled:
         return []
     said = []
