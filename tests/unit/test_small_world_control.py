@@ -10,7 +10,8 @@ import torch
 from tests.support.small_run import CHECKPOINT, DEMO, write_adapter
 from training.adapters import Control, load_adapter
 from training.config import HintConfig
-from training.small_world.experiments.control import Asked, Model, asked, followed, levels
+from training.small_world.measure.control_metrics import ControlMetrics, HintSet
+from training.small_world.measure.control_model import ControlModel
 from training.small_world.paths import JUDGE
 from training.small_world.world import judge
 
@@ -23,18 +24,18 @@ def net() -> judge.BodyNet:
 
 
 @pytest.fixture(scope="module")
-def given() -> Asked:
-    return asked(6, HINT)
+def given() -> HintSet:
+    return HintSet.sample(6, HINT)
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
+def model() -> ControlModel:
     files = DEMO / "shapes_lcm_lora.safetensors", DEMO / "shapes_lcm_motion.safetensors"
-    return Model.load(CHECKPOINT, *files)
+    return ControlModel.load(CHECKPOINT, *files)
 
 
-def test_the_hinted_clip_itself_follows_its_hints(given: Asked, net: judge.BodyNet) -> None:
-    found = followed(given.pixels, given, net)
+def test_the_hinted_clip_itself_follows_its_hints(given: HintSet, net: judge.BodyNet) -> None:
+    found = ControlMetrics.measure(given.pixels, given, net)
     assert torch.equal(found.overlap, torch.ones(6))
     assert found.flicker_outline.max() == 0
     assert found.flicker_colour.max() < 0.01
@@ -43,16 +44,16 @@ def test_the_hinted_clip_itself_follows_its_hints(given: Asked, net: judge.BodyN
     assert found.body.float().mean() > 0.8
 
 
-def test_what_strays_and_flickers_is_seen(given: Asked, net: judge.BodyNet) -> None:
-    true = followed(given.pixels, given, net)
-    moved = followed(given.pixels.roll(8, dims=-1), given, net)
+def test_what_strays_and_flickers_is_seen(given: HintSet, net: judge.BodyNet) -> None:
+    true = ControlMetrics.measure(given.pixels, given, net)
+    moved = ControlMetrics.measure(given.pixels.roll(8, dims=-1), given, net)
     assert (moved.overlap < 0.8).all()
     shaken = given.pixels.clone()
     shaken[:, ::2] = shaken[:, ::2].roll(2, dims=-2)
-    assert (followed(shaken, given, net).flicker_outline > 0.05).all()
+    assert (ControlMetrics.measure(shaken, given, net).flicker_outline > 0.05).all()
     bright = given.pixels.clone()
     bright[:, ::2] *= 0.8
-    found = followed(bright, given, net)
+    found = ControlMetrics.measure(bright, given, net)
     assert (found.flicker_colour > true.flicker_colour + 0.05).all()
     assert (found.flicker_water > true.flicker_water + 0.02).all()
     change = moved.change_from(true)
@@ -62,7 +63,7 @@ def test_what_strays_and_flickers_is_seen(given: Asked, net: judge.BodyNet) -> N
     assert row["overlap_interval95"][0] < row["overlap"] < row["overlap_interval95"][1]
 
 
-def test_hints_are_edges_that_move_with_the_creature(given: Asked) -> None:
+def test_hints_are_edges_that_move_with_the_creature(given: HintSet) -> None:
     assert given.hints.shape == given.pixels.shape
     mask = judge.colourfulness(given.pixels)[0]
     near = torch.nn.functional.max_pool2d(mask, 7, stride=1, padding=3)
@@ -70,23 +71,23 @@ def test_hints_are_edges_that_move_with_the_creature(given: Asked) -> None:
     assert (on * near).sum() > 0.97 * on.sum() > 0
 
 
-def test_a_control_leads_the_model(model: Model, given: Asked, tmp_path: Path) -> None:
+def test_a_control_guides_the_model(model: ControlModel, given: HintSet, tmp_path: Path) -> None:
     few = given.first(1)
     free = model.sample(few, None)
     assert free.shape == few.pixels.shape
     assert torch.equal(model.sample(few, None), free)
     path = write_adapter(tmp_path / "t2i.safetensors", "t2i_adapter")
     control = Control("t2i_adapter", load_adapter(path, "t2i_adapter", model.base.unet), model.base.unet)
-    led = model.sample(few, control)
-    assert (led - free).abs().max() > 0.05
-    other = Asked(few.captions, few.pixels, given.hints[1:2], few.labels)
-    assert (model.sample(other, control) - led).abs().max() > 0.01
+    controlled = model.sample(few, control)
+    assert (controlled - free).abs().max() > 0.05
+    other = HintSet(few.captions, few.pixels, given.hints[1:2], few.labels)
+    assert (model.sample(other, control) - controlled).abs().max() > 0.01
 
 
-def test_one_step_comes_nearer_the_less_noise_there_is(model: Model, given: Asked) -> None:
+def test_one_step_comes_nearer_the_less_noise_there_is(model: ControlModel, given: HintSet) -> None:
     network = load_adapter(DEMO / "shapes_t2i_adapter.safetensors", "t2i_adapter", model.base.unet)
     few, control = given.first(2), Control("t2i_adapter", network, model.base.unet)
-    rows = levels(model, few, model.encoded(few), control)
+    rows = model.levels(few, model.encode(few), control)
     assert [row["t"] for row in rows] == [999, 749, 499, 249]
     assert rows[-1]["overlap"] > max(0.7, rows[0]["overlap"])
     assert rows[-1]["distance"] < 0.3 * rows[0]["distance"]

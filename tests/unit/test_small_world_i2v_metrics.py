@@ -10,7 +10,8 @@ import torch
 
 from tests.support.small_run import CHECKPOINT, MOTION, write_lora
 from training.randomness import sample_generator
-from training.small_world.measure import i2v_metrics
+from training.small_world.measure.i2v_metrics import I2VMetrics, ReferenceSet, align_colours
+from training.small_world.measure.i2v_model import ImageToVideoModel
 from training.small_world.paths import JUDGE
 from training.small_world.world import datasets, judge
 from training.small_world.world.clips import COLOURS, FRAMES, SIZE, all_labels, draw, sample_clips
@@ -30,9 +31,9 @@ def test_colours_in_between_are_named_by_the_nearest() -> None:
 
 
 def test_real_clips_keep_everything() -> None:
-    given = i2v_metrics.beginnings(20)
+    given = ReferenceSet.sample(20)
     clips = draw(given.clips)
-    found = i2v_metrics.kept(clips, given, NET)
+    found = I2VMetrics.measure(clips, given, NET)
     assert found.colour.max() < 0.01
     assert found.place.max() < 0.01
     assert found.water.max() < 0.01
@@ -44,17 +45,17 @@ def test_real_clips_keep_everything() -> None:
 
 
 def test_other_clips_do_not() -> None:
-    given = i2v_metrics.beginnings(20)
+    given = ReferenceSet.sample(20)
     other = draw(sample_clips(20, sample_generator(32, 0), given.labels))
-    found = i2v_metrics.kept(other, given, NET)
+    found = I2VMetrics.measure(other, given, NET)
     assert found.place.mean() > 5
     assert found.water.mean() > 0.05
-    still = i2v_metrics.kept(given.pictures[:, None].expand(-1, FRAMES, -1, -1, -1), given, NET)
+    still = I2VMetrics.measure(given.pictures[:, None].expand(-1, FRAMES, -1, -1, -1), given, NET)
     assert still.speed.max() < 1e-3
 
 
 def test_alignment_is_given_each_clips_own_picture() -> None:
-    given = i2v_metrics.beginnings(3)
+    given = ReferenceSet.sample(3)
     clips = draw(given.clips)
     seen: list[torch.Tensor] = []
 
@@ -62,18 +63,18 @@ def test_alignment_is_given_each_clips_own_picture() -> None:
         seen.append(reference[0].permute(2, 0, 1))
         return frames * 0.5
 
-    assert torch.allclose(i2v_metrics.aligned(clips, given, change), clips * 0.5)
+    assert torch.allclose(align_colours(clips, given, change), clips * 0.5)
     assert torch.equal(torch.stack(seen), given.pictures)
 
 
 @pytest.mark.parametrize("reading", ["latents", "pixels", "first_frame"])
 def test_the_encoder_acts_in_every_reading(tmp_path: Path, reading: str) -> None:
     lora = write_lora(tmp_path / "lora.safetensors")
-    model = i2v_metrics.load(CHECKPOINT, lora, MOTION, "image to video")
+    model = ImageToVideoModel.load(CHECKPOINT, lora, MOTION, "image to video")
     assert model.encoder is None
-    given = i2v_metrics.beginnings(2)
+    given = ReferenceSet.sample(2)
     bare = model.sample(given, 1, 0.8)
-    silent = i2v_metrics.untrained(model, reading)  # type: ignore[arg-type]
+    silent = model.untrained(reading)  # type: ignore[arg-type]
     assert silent.encoder is not None
     with torch.no_grad():
         silent.encoder.conv_in.weight.normal_(std=0.05)

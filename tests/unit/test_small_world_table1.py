@@ -6,7 +6,6 @@ import argparse
 import json
 import math
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,12 @@ from torch import Tensor
 from animatelcm_core.schedule import SCHEDULES
 from training.pipeline import Pipeline, Sampling
 from training.randomness import sample_generator
-from training.small_world.experiments import figure5, table1
+from training.small_world.experiments import figure5, table1, table1_plan
+from training.small_world.experiments.table1_plan import TablePlan
 from training.small_world.measure import cells, pictures
 from training.small_world.measure.cells import Cell, fill, load_cell
 from training.small_world.measure.metrics import NAMES, Measured, Space, real_clips
-from training.small_world.measure.pipelines import Files, sample
+from training.small_world.measure.pipelines import ModelFiles, sample
 from training.small_world.measure.results import Result, find, frechet_claims, result, row, teacher_claims
 from training.small_world.world import judge
 from training.small_world.world.clips import BODIES, COLOURS, MOTIONS, draw, sample_clips
@@ -112,7 +112,7 @@ def measured(all_right: float, shift: float, space: Space, n: int = 60) -> Measu
 
 
 def results_for(space: Space, baseline_shift: float, ours: float) -> list[Result]:
-    plan = table1.Plan(clips=60, personal=False)
+    plan = TablePlan(clips=60, personal=False)
     cells_ = plan.fixed()
     cells_ += [replace(cell, why="best") for cell in plan.grid()]
     shift = {"animatelcm": 0.1, "teacher": 0.1, "ddim": baseline_shift, "dpm++": baseline_shift}
@@ -145,15 +145,15 @@ def test_rows_have_every_number_with_its_interval(space: Space) -> None:
 
 
 def test_best_guidance_is_the_least_frechet_of_its_setting(space: Space) -> None:
-    plan, tried = table1.Plan(), []
+    plan, tried = TablePlan(), []
     for cell in plan.search():
         off = abs(cell.sampling.guidance - (2.0 if cell.sampling.sampler == "ddim" else 3.0))
         tried.append(result(cell, measured(0.5, off, space), space, draws=2))
     best = plan.best(tried)
     assert len(best) == len(plan.grid()) == 16
     assert {(c.method, c.sampling.guidance) for c in best} == {("ddim", 2.0), ("dpm++", 3.0)}
-    assert {(c.clips, c.seed, c.why) for c in best} == {(200, table1.SEED, "best")}
-    assert table1.SEARCH_SEED != table1.SEED
+    assert {(c.clips, c.seed, c.why) for c in best} == {(200, table1_plan.SEED, "best")}
+    assert table1_plan.SEARCH_SEED != table1_plan.SEED
 
 
 def test_another_model_is_not_mixed_in(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_another_model_is_not_mixed_in(tmp_path: Path) -> None:
     for i in range(2):
         path = tmp_path / f"{i}.safetensors"
         save_file({"x": torch.full((2,), float(i))}, path)
-        files.append(Files(path, path))
+        files.append(ModelFiles(path, path))
     assert files[0].digest() != files[1].digest()
     assert files[0].digest() != replace(files[0], lora=files[1].checkpoint).digest()
     table1.guard(tmp_path / "run", {"teacher": files[0].digest()})
@@ -190,21 +190,21 @@ def options_of(words: list[str]) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
-def test_whole_table_from_files_to_json(
-    tmp_path: Path, space: Space, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_whole_table_from_files_to_json(tmp_path: Path, space: Space) -> None:
     """The command at its smoke size, with models that show one batch of real clips over and over."""
     clips = (draw(sample_clips(10, sample_generator(8, 0))),)
     pipeline = replace(fake(), schedule=SCHEDULES["animatediff"], decode=lambda latents: clips[0])
     some = Measured(torch.ones(90, 4, dtype=torch.bool), torch.ones(90), space.real.repeat(3, 1))
-    monkeypatch.setattr(table1, "result", partial(result, draws=10))
-    monkeypatch.setattr(table1, "build", lambda files: pipeline)
-    monkeypatch.setattr(table1, "through_vae", lambda checkpoint, n, net: some)
-    monkeypatch.setattr(table1, "real_clips", lambda n, seed, net, drawing=None: some)
+    sources = table1.Sources(
+        load_pipeline=lambda files: pipeline,
+        real_clips=lambda n, seed, net, drawing=None: some,
+        through_vae=lambda checkpoint, n, seed, net: some,
+        bootstrap_draws=10,
+    )
     (tmp_path / "w.safetensors").write_bytes(b"weights")
     words = [f"--{name}={tmp_path / 'w.safetensors'}" for name in ("lora", "motion", "personal")]
     words += [f"--out={tmp_path / 'run'}", f"--to={tmp_path / 'to'}", "--smoke", "--threads=1"]
-    table1.main(options_of(words))
+    table1.main(options_of(words), sources)
     made = json.loads((tmp_path / "to" / "table1.json").read_text(encoding="ascii"))
     assert len(made["rows"]) == 2 * 2 + 4 + 1 + 4  # students, paper, teacher, best
     assert len(made["search"]) == 2 * 2 * 2
@@ -257,7 +257,7 @@ def evaluations(tmp_path: Path) -> list[figure5.Evaluation]:
 def test_curves_are_over_seeds(tmp_path: Path) -> None:
     rows = evaluations(tmp_path)
     assert len(rows) == 13
-    curves: dict[str, Any] = figure5.figure(rows)
+    curves: dict[str, Any] = figure5.curves(rows)
     points = curves["paper"]["all_right"]
     assert [p["step"] for p in points] == [100, 200]  # where all seeds have been
     assert math.isclose(points[0]["mean"], 0.8)

@@ -119,7 +119,7 @@ def curve(rows: list[Evaluation], metric: str) -> list[dict[str, Any]]:
     return points
 
 
-def figure(rows: list[Evaluation]) -> dict[str, dict[str, list[dict[str, Any]]]]:
+def curves(rows: list[Evaluation]) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """arm -> metric -> curve."""
     arms = sorted({row.arm for row in rows})
     return {arm: {m: curve([r for r in rows if r.arm == arm], m) for m in METRICS} for arm in arms}
@@ -129,8 +129,8 @@ def plot(rows: list[Evaluation], path: Path) -> None:
     """Curves with their intervals, every seed as a thin line."""
     drawing, axes = pictures.canvas(2, (12, 4.5))
     for axis, metric in zip(axes, METRICS, strict=True):
-        for number, (arm, curves) in enumerate(figure(rows).items()):
-            points, colour = curves[metric], f"C{number}"
+        for number, (arm, by_metric) in enumerate(curves(rows).items()):
+            points, colour = by_metric[metric], f"C{number}"
             x = [p["tflop"] for p in points]
             axis.plot(x, [p["mean"] for p in points], color=colour, label=arm.replace("_", " "), linewidth=2)
             axis.fill_between(
@@ -157,7 +157,7 @@ def main(options: argparse.Namespace) -> None:
     content = {
         **about("python -m training.small_world figure5"),
         "rows": [asdict(row) for row in rows],
-        "curves": figure(rows),
+        "curves": curves(rows),
     }
     options.to.mkdir(parents=True, exist_ok=True)
     write_text(options.to / "fig5.json", json.dumps(content, indent=1) + "\n")

@@ -35,9 +35,10 @@ from ...eval.intervals import wilson
 from ...image_conditioning import build_encoder
 from ...runs import parse_run
 from ...stages.image_to_video import ENCODER, ImageToVideoConfig, ImageToVideoStage
-from ..measure import i2v_metrics, pictures
-from ..measure.i2v_metrics import Beginnings, ImageModel, Kept
-from ..measure.results import about, shown
+from ..measure import pictures
+from ..measure.i2v_metrics import I2VMetrics, ReferenceSet, align_colours
+from ..measure.i2v_model import ImageToVideoModel
+from ..measure.results import about, command_line, path_in_repository
 from ..paths import DEMO, JUDGE, RESULTS
 from ..teacher import networks
 from ..teacher.networks import reconstruct_clips
@@ -46,51 +47,45 @@ from ..world.clips import draw
 
 SCALES = (0.0, 0.4, 0.8, 1.2)
 STEPS, SCALE = 4, 0.8
-SHOWN = 8
+SHOWN = 8  # clips on the sheet
 
 
-def row(name: str, found: Kept, **more: Any) -> dict[str, Any]:
+def row(name: str, metrics: I2VMetrics, **more: Any) -> dict[str, Any]:
     """One line of the table; shares with their 95 % intervals."""
-    numbers: dict[str, Any] = {"row": name, **found.numbers(), **more}
+    numbers: dict[str, Any] = {"row": name, **metrics.numbers(), **more}
     for share in ("body", "motion"):
-        values = getattr(found, share)
+        values = getattr(metrics, share)
         numbers[f"{share}_interval95"] = wilson(int(values.sum()), len(values))
     return numbers
 
 
-def from_run(run: Path, lora: Path, vae: Path) -> ImageModel:
-    """The model of an adaptation run, of any reading: its average weights, or its last ones."""
-    config = parse_run(run / "config.yaml")
+def load_run(run: Path, lora: Path, vae: Path) -> ImageToVideoModel:
+    """The model of an encoder's run, of any reading: its averaged weights, else its last ones."""
+    config = parse_run(run / "config.yaml", files=False)
     assert isinstance(config, ImageToVideoConfig)
     assert config.base.motion is not None
     schedule = ImageToVideoStage.schedule
-    model = i2v_metrics.load(config.base.checkpoint, lora, config.base.motion, schedule, vae)
+    model = ImageToVideoModel.load(config.base.checkpoint, lora, config.base.motion, schedule, vae)
     state = checkpoint.load(checkpoint.list_checkpoints(run)[-1])
     weights = state.average or state.online
     encoder = build_encoder(networks.MOTION.channels, config.image_encoder.reading, 0)
     encoder.load_state_dict({k.removeprefix(ENCODER): v for k, v in weights.items() if k.startswith(ENCODER)})
     model = replace(model, encoder=encoder.eval(), reading=config.image_encoder.reading)
-    trained = {k: v for k, v in weights.items() if not k.startswith(ENCODER)}
-    if not trained:
+    learned = {k: v for k, v in weights.items() if not k.startswith(ENCODER)}
+    if not learned:
         return model
     motion = MotionModel(networks.MOTION)
-    motion.load_state_dict(trained)
+    motion.load_state_dict(learned)
     return replace(model, motion=motion.eval())
 
 
-def colour_errors(clips: Tensor, given: Beginnings, net: judge.BodyNet) -> dict[str, dict[str, float]]:
+def colour_errors(clips: Tensor, given: ReferenceSet, net: judge.BodyNet) -> dict[str, dict[str, float]]:
     """The errors of colour after alignment, by the defaults of both modes."""
     errors = {}
     for mode, change in {"float": align, "official": official}.items():
-        numbers = i2v_metrics.kept(i2v_metrics.aligned(clips, given, change), given, net).numbers()
+        numbers = I2VMetrics.measure(align_colours(clips, given, change), given, net).numbers()
         errors[mode] = {name: numbers[name] for name in ("colour", "water", "picture")}
     return errors
-
-
-def sheet(clips: Tensor, given: Beginnings, path: Path) -> None:
-    """The picture, then every second frame, a clip a row."""
-    rows = [torch.cat([p, *clip[::2]], dim=2) for p, clip in zip(given.pictures, clips, strict=True)]
-    pictures.save_grid(torch.cat(rows[:SHOWN], dim=1), path)
 
 
 def plot(curve: list[dict[str, Any]], path: Path) -> None:
@@ -118,42 +113,53 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
-    given, net = i2v_metrics.beginnings(options.clips), judge.load(JUDGE)
-    named = replace(given, named=True)
-    ours = i2v_metrics.load(options.checkpoint, options.lora, options.image_motion, vae=options.vae)
-    plain = i2v_metrics.load(options.checkpoint, options.lora, options.motion, vae=options.vae)
-    others = {
-        "text_to_video": (plain, given),
-        "untrained": (i2v_metrics.untrained(ours), given),
-        "removed": (replace(ours, encoder=None), given),
-        "image_to_video, named": (ours, named),
-        "text_to_video, named": (plain, named),
-        **{
-            name: (from_run(Path(run), options.lora, options.vae), given)
-            for name, _, run in (c.partition("=") for c in options.compare)
-        },
-    }
+    options.to.mkdir(parents=True, exist_ok=True)
+    given, net = ReferenceSet.sample(options.clips), judge.load(JUDGE)
+    ours = ImageToVideoModel.load(options.checkpoint, options.lora, options.image_motion, vae=options.vae)
     curve, rows = [], []
     for scale in SCALES:
         clips = ours.sample(given, STEPS, scale)
-        found = i2v_metrics.kept(clips, given, net)
-        curve.append({"motion_scale": scale, **found.numbers()})
+        metrics = I2VMetrics.measure(clips, given, net)
+        curve.append({"motion_scale": scale, **metrics.numbers()})
         print(curve[-1], flush=True)
         if scale == SCALE:
-            rows.append(row("image_to_video", found, colour_aligned=colour_errors(clips, given, net)))
-            options.to.mkdir(parents=True, exist_ok=True)
-            sheet(clips, given, options.to / "i2v_clips.webp")
-    for name, (model, beginnings) in others.items():
-        found = i2v_metrics.kept(model.sample(beginnings, STEPS, SCALE), given, net)
-        rows.append(row(name, found))
+            rows.append(row("image_to_video", metrics, colour_aligned=colour_errors(clips, given, net)))
+            shown = zip(given.pictures[:SHOWN], clips, strict=False)
+            sheet = [torch.cat([picture[None], clip[::2]]) for picture, clip in shown]
+            pictures.save_clips(sheet, options.to / "i2v_clips.webp")
+    for name, (model, references) in compared(options, ours, given).items():
+        rows.append(row(name, I2VMetrics.measure(model.sample(references, STEPS, SCALE), given, net)))
         print(rows[-1], flush=True)
-    rows.append(row("vae", i2v_metrics.kept(reconstruct_clips(ours.base.vae, draw(given.clips)), given, net)))
-    command = f"python -m training.small_world image-to-video --lora {shown(options.lora)} --motion "
-    command += f"{shown(options.motion)} --image-motion {shown(options.image_motion)} "
-    command += f"--vae {shown(options.vae)} --clips {options.clips}"
-    if options.compare:
-        named_runs = (c.partition("=") for c in options.compare)
-        command += " --compare " + " ".join(f"{name}={shown(Path(run))}" for name, _, run in named_runs)
-    content = {**about(command), "clips": options.clips, "steps": STEPS, "rows": rows, "motion_scale": curve}
+    encoded = reconstruct_clips(ours.base.vae, draw(given.clips))
+    rows.append(row("vae", I2VMetrics.measure(encoded, given, net)))
+    content = {**about(command(options)), "clips": options.clips, "steps": STEPS, "rows": rows}
+    content["motion_scale"] = curve
     write_text(options.to / "i2v.json", json.dumps(content, indent=1) + "\n")
     plot(curve, options.to / "i2v.webp")
+
+
+def compared(
+    options: argparse.Namespace, ours: ImageToVideoModel, given: ReferenceSet
+) -> dict[str, tuple[ImageToVideoModel, ReferenceSet]]:
+    """The models of the other rows, and what they are given."""
+    plain = ImageToVideoModel.load(options.checkpoint, options.lora, options.motion, vae=options.vae)
+    named = replace(given, named=True)
+    return {
+        "text_to_video": (plain, given),
+        "untrained": (ours.untrained(), given),
+        "removed": (replace(ours, encoder=None), given),
+        "image_to_video, named": (ours, named),
+        "text_to_video, named": (plain, named),
+        **{name: (load_run(run, options.lora, options.vae), given) for name, run in runs(options).items()},
+    }
+
+
+def runs(options: argparse.Namespace) -> dict[str, Path]:
+    """The runs of `--compare` by name."""
+    return {name: Path(run) for name, _, run in (text.partition("=") for text in options.compare)}
+
+
+def command(options: argparse.Namespace) -> str:
+    files = {name: getattr(options, name) for name in ("lora", "motion", "image_motion", "vae", "clips")}
+    compare = " ".join(f"{name}={path_in_repository(run)}" for name, run in runs(options).items())
+    return command_line("image-to-video", **files, compare=compare or None)

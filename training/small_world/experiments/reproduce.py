@@ -9,9 +9,9 @@
 5 personal  the image model in another style
 6 table     every method at 1, 2, 4, 8 steps
 
-Every part goes on where it was cut; one that is complete is passed over. Rows of the ablation are kept in
-docs/results/shapes, so that another machine goes on with the runs that are missing; it must start from the
-same LoRA: `--lora demo/shapes_lcm_lora.safetensors` takes the shipped one instead of training it.
+Every part resumes where it was cut; one that is complete is passed over. Rows of the ablation are recorded in
+docs/results/shapes, so that another machine makes the runs that are missing; it must start from the same
+LoRA: `--lora demo/shapes_lcm_lora.safetensors` takes the shipped one instead of training it.
 
 `--smoke` runs all of it at a tiny size in minutes, to see that the machinery works; its numbers mean nothing
 and stay in `--out`.
@@ -28,9 +28,9 @@ import torch
 from ... import checkpoint
 from ...config import RunConfig
 from ...runs import CONFIGS, export_weights, parse_run, train
-from ..measure.cells import kept
+from ..measure.cells import load_or_make
 from ..measure.metrics import Space, real_clips
-from ..measure.pipelines import Files, build
+from ..measure.pipelines import ModelFiles, load_pipeline
 from ..paths import DEMO, JUDGE, RESULTS
 from ..world import judge
 from ..world.datasets import make_caches
@@ -41,7 +41,7 @@ ARMS = ("paper", "without_init", "without_decouple")
 
 
 @dataclass(frozen=True)
-class Scale:
+class ReproductionScale:
     """How much of everything. points: evaluations on the way of each ablation run."""
 
     images: int = 6000
@@ -58,13 +58,13 @@ class Scale:
     table: tuple[str, ...] = ()
 
 
-SMOKE = Scale(64, 8, 4, 4, 2, 2, (0,), 10, 2, 90, False, ("--smoke",))
+SMOKE = ReproductionScale(64, 8, 4, 4, 2, 2, (0,), 10, 2, 90, False, ("--smoke",))
 
 
 class Reproduction:
     """Paths and parts of one reproduction in the folder `out`."""
 
-    def __init__(self, out: Path, scale: Scale, to: Path, lora: Path | None = None):
+    def __init__(self, out: Path, scale: ReproductionScale, to: Path, lora: Path | None = None):
         self.out, self.scale, self.to = out, scale, to
         self.cache, self.equal_cost = out / "data", True
         self.base = DEMO / "shapes_sd.safetensors"
@@ -85,15 +85,15 @@ class Reproduction:
     def ablation(self) -> None:
         for seed in self.scale.seeds:
             for arm in ARMS:
-                self.one_run(arm, seed)
+                self.train_and_evaluate(arm, seed)
         self.run("figure5")
 
-    def one_run(self, arm: str, seed: int) -> None:
+    def train_and_evaluate(self, arm: str, seed: int) -> None:
         """Train one arm with one seed, then evaluate its checkpoints."""
         steps = self.scale.video_steps
         if arm == "without_decouple" and self.equal_cost:
             steps = self.equal_steps()
-        if steps in self.evaluated(arm, seed):
+        if steps in self.evaluated_steps(arm, seed):
             return
         each = max(1, steps // self.scale.points)
         changes = [f"arm={arm}", f"seed={seed}", f"steps={steps}", f"save_every={each}", "keep=1000"]
@@ -104,26 +104,26 @@ class Reproduction:
             train(config)
         self.evaluate(arm, seed, config)
 
-    def evaluated(self, arm: str, seed: int) -> set[int]:
+    def evaluated_steps(self, arm: str, seed: int) -> set[int]:
         """Steps of this run that have a row."""
         try:
-            rows = figure5.read_rows(self.rows, self.made_of())
+            rows = figure5.read_rows(self.rows, self.origin())
         except ValueError:
             return set()
         return {row.step for row in rows if (row.arm, row.seed) == (arm, seed)}
 
-    def made_of(self) -> str:
-        return Files(self.base, self.teacher, self.lora).digest()
+    def origin(self) -> str:
+        return ModelFiles(self.base, self.teacher, self.lora).digest()
 
     def equal_steps(self) -> int:
         """Steps of `without_decouple` that cost what both stages of `paper` cost together."""
-        video = self.scale.video_steps * self.counted("shapes_video", "paper")
-        return round((self.image_tflop() + video) / self.counted("shapes_video", "without_decouple"))
+        video = self.scale.video_steps * self.tflop_per_step("shapes_video", "paper")
+        return round((self.image_tflop() + video) / self.tflop_per_step("shapes_video", "without_decouple"))
 
     def image_tflop(self) -> float:
-        return self.scale.image_steps * self.counted("shapes_image", "")
+        return self.scale.image_steps * self.tflop_per_step("shapes_image", "")
 
-    def counted(self, name: str, arm: str) -> float:
+    def tflop_per_step(self, name: str, arm: str) -> float:
         """Counted TFLOP of one optimizer step, by making one."""
         folder = f"count/{name}_{arm}"
         if not checkpoint.list_checkpoints(self.out / folder):
@@ -135,11 +135,10 @@ class Reproduction:
 
     def evaluate(self, arm: str, seed: int, config: RunConfig) -> None:
         """Append a row for every checkpoint of the run that has none yet."""
-        done = self.evaluated(arm, seed)
+        done = self.evaluated_steps(arm, seed)
         net = judge.load(JUDGE)
-        real = kept(
-            self.out / "real.safetensors", lambda: real_clips(self.scale.real, figure5.REAL_SEED, net)
-        )
+        path, clips = self.out / "real.safetensors", self.scale.real
+        real = load_or_make(path, lambda: real_clips(clips, figure5.REAL_SEED, net))
         before = 0.0 if arm == "without_decouple" else self.image_tflop()
         for folder in checkpoint.list_checkpoints(config.out):
             state = checkpoint.load(folder)
@@ -148,11 +147,11 @@ class Reproduction:
             weights = state.average or state.online
             files = export_weights(config, weights, state, config.out / "evaluated")
             lora = next((p for p in files if p.stem.endswith("_lora")), self.lora)
-            model = build(Files(self.base, files[-1], lora))
+            model = load_pipeline(ModelFiles(self.base, files[-1], lora))
             got = figure5.evaluate_checkpoint(model, net, Space(real.features), self.scale.clips)
             tflop = before + state.step * state.counters["tflop_per_step"]
             numbers = round(tflop, 4), got["frechet"], got["all_right"]
-            row = figure5.Evaluation(arm, seed, state.step, *numbers, self.made_of())
+            row = figure5.Evaluation(arm, seed, state.step, *numbers, self.origin())
             figure5.record(self.rows, row)
             print(row, flush=True)
 
@@ -190,7 +189,7 @@ class Reproduction:
         return parse_run(CONFIGS / f"{name}.yaml", own + changes)
 
     def run(self, command: str, *arguments: str) -> None:
-        """A command of its own: it plots and writes into docs/results."""
+        """Another command, which plots and writes results."""
         in_a_process(command, *arguments, "--to", str(self.to))
 
 
@@ -204,7 +203,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
-    scale = SMOKE if options.smoke else Scale()
+    scale = SMOKE if options.smoke else ReproductionScale()
     lora = options.lora and options.lora.resolve()
     to = options.to or (options.out / "results" if options.smoke else RESULTS)
     r = Reproduction(options.out.resolve(), scale, to.resolve(), lora)

@@ -6,7 +6,7 @@
 Rows: animatelcm and animatelcm_personal (no guidance; LoRA and motion weights, the second on the personal
 checkpoint), ddim and dpm++ (the teacher at guidance 7.5 and at their own best, found on other seeds, leading
 and trailing timesteps), teacher (ddim, 25 steps), vae (real clips through the VAE). Every cell has the same
-captions and noise. A run that is cut goes on where it was; `--backwards` in a second process shares the work.
+captions and noise. A run that is cut resumes; `--backwards` in a second process shares the work.
 """
 
 from __future__ import annotations
@@ -14,135 +14,101 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from animatelcm_core.atomic import write_text
 
 from ...eval.intervals import bootstrap, centred_interval
 from ...eval.metrics import real_versus_real
-from ...pipeline import Sampler, Sampling
-from ...samplers import Spacing
+from ...pipeline import Pipeline
 from ..measure import pictures
-from ..measure.cells import Cell, fill, kept, load_cell
+from ..measure.cells import fill, load_cell, load_or_make
 from ..measure.metrics import Measured, Space, real_clips
-from ..measure.pipelines import Files, build
-from ..measure.results import Result, about, frechet_claims, result, rounded, row, shown, teacher_claims
+from ..measure.pipelines import ModelFiles, load_pipeline
+from ..measure.results import (
+    DRAWS,
+    Result,
+    about,
+    command_line,
+    frechet_claims,
+    result,
+    rounded,
+    row,
+    teacher_claims,
+)
 from ..paths import DEMO, JUDGE, RESULTS
 from ..teacher.export import restore_checkpoint
 from ..teacher.networks import reconstruct_clips
 from ..world import ink_style, judge
-from ..world.clips import Clips, all_labels
-
-PAPER_GUIDANCE = 7.5
-SOLVERS: tuple[Sampler, ...] = ("ddim", "dpm++")
-SEED, SEARCH_SEED, REAL_SEED, FLOOR_SEED = 31, 41, 51, 61
+from ..world.clips import all_labels, draw
+from .table1_plan import FLOOR_SEED, REAL_SEED, TablePlan
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Which cells a table has. guidances: tried for the best; real: clips of the reference, ten a caption."""
-
-    steps: tuple[int, ...] = (1, 2, 4, 8)
-    spacings: tuple[Spacing, ...] = ("leading", "trailing")
-    guidances: tuple[float, ...] = (1.0, 1.5, 2.0, 3.0, 5.0)
-    teacher_steps: int = 25
-    teacher_guidance: float = 3.0
-    clips: int = 200
-    search_clips: int = 60
-    real: int = 900
-    personal: bool = True
-
-    def fixed(self) -> list[Cell]:
-        """All cells whose guidance needs no search."""
-        students = ("animatelcm", "animatelcm_personal")[: 1 + self.personal]
-        cells = [self._cell(name, name, Sampling("lcm", steps)) for name in students for steps in self.steps]
-        cells += [
-            replace(c, sampling=replace(c.sampling, guidance=PAPER_GUIDANCE), why="paper")
-            for c in self.grid()
-        ]
-        teacher = Sampling("ddim", self.teacher_steps, self.teacher_guidance, "trailing")
-        return [*cells, self._cell("teacher", "teacher", teacher)]
-
-    def grid(self) -> list[Cell]:
-        """One cell of the teacher for each solver, spacing and number of steps, at guidance 1."""
-        return [
-            self._cell(solver, "teacher", Sampling(solver, steps, 1.0, spacing))
-            for solver in SOLVERS
-            for spacing in self.spacings
-            for steps in self.steps
-        ]
-
-    def search(self) -> list[Cell]:
-        """Every setting of `grid` at every guidance tried, on seeds of their own."""
-        own = dict(clips=self.search_clips, seed=SEARCH_SEED, why="search")
-        return [
-            replace(c, sampling=replace(c.sampling, guidance=g), **own)
-            for c in self.grid()
-            for g in self.guidances
-        ]
-
-    def best(self, searched: list[Result]) -> list[Cell]:
-        """The setting with the least Frechet distance for each solver, spacing and number of steps."""
-        best: dict[tuple[str, str, int], Result] = {}
-        for r in searched:
-            s = r.cell.sampling
-            key = (s.sampler, s.spacing, s.steps)
-            if key not in best or r.frechet < best[key].frechet:
-                best[key] = r
-        return [replace(r.cell, clips=self.clips, seed=SEED, why="best") for r in best.values()]
-
-    def _cell(self, method: str, model: str, sampling: Sampling) -> Cell:
-        return Cell(method, model, sampling, self.clips, SEED)
-
-
-def plan_of(options: argparse.Namespace) -> Plan:
-    """The whole table, or the smallest one that has every kind of cell."""
-    plan = Plan(
+def plan_of(options: argparse.Namespace) -> TablePlan:
+    plan = TablePlan(
         clips=options.clips,
         search_clips=options.search_clips,
         teacher_guidance=options.teacher_guidance,
         personal=options.personal is not None,
     )
-    if not options.smoke:
-        return plan
-    few = dict(steps=(1, 4), spacings=("trailing",), guidances=(1.0, 3.0), teacher_steps=4, real=90)
-    return replace(plan, clips=10, search_clips=10, **few)  # type: ignore[arg-type]
+    return plan.smallest() if options.smoke else plan
 
 
-def through_vae(checkpoint: Path, clips: int, net: judge.BodyNet) -> Measured:
+def through_vae(checkpoint: Path, clips: int, seed: int, net: judge.BodyNet) -> Measured:
     """Real clips encoded and decoded: what no model on these latents can be better than."""
     _, vae = restore_checkpoint(checkpoint)
-
-    @torch.inference_mode()
-    def draw(what: Clips) -> Tensor:
-        return reconstruct_clips(vae, draw(what))
-
-    return real_clips(clips, FLOOR_SEED, net, draw)
+    return real_clips(clips, seed, net, lambda drawn: reconstruct_clips(vae, draw(drawn)))
 
 
-def measure_all(options: argparse.Namespace, net: judge.BodyNet) -> tuple[list[Result], list[Result], Space]:
-    """Fill every cell; results of the table, of the search, and the space they are measured in."""
-    out: Path = options.out
-    teacher, student = options.teacher, Files(options.checkpoint, options.motion, options.lora)
-    files = {"teacher": Files(options.checkpoint, teacher), "animatelcm": student}
+@dataclass(frozen=True)
+class Sources:
+    """What a table is made of: models of files, and measured clips that are real, drawn or encoded."""
+
+    load_pipeline: Callable[[ModelFiles], Pipeline] = load_pipeline
+    real_clips: Callable[..., Measured] = real_clips
+    through_vae: Callable[[Path, int, int, judge.BodyNet], Measured] = through_vae
+    bootstrap_draws: int = DRAWS
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A table whose cells are all measured. space: what they are measured in."""
+
+    results: list[Result]
+    searched: list[Result]
+    space: Space
+
+
+def model_files(options: argparse.Namespace) -> dict[str, ModelFiles]:
+    student = ModelFiles(options.checkpoint, options.motion, options.lora)
+    files = {"teacher": ModelFiles(options.checkpoint, options.teacher), "animatelcm": student}
     if options.personal:
         files["animatelcm_personal"] = replace(student, checkpoint=options.personal)
-    judged = hashlib.sha256(options.judge.read_bytes()).hexdigest()[:16]
-    guard(out, {"judge": judged, **{name: f.digest() for name, f in files.items()}})
-    models = {name: build(f) for name, f in files.items()}
-    plan = plan_of(options)
-    real = kept(out / f"real_{plan.real}.safetensors", lambda: real_clips(plan.real, REAL_SEED, net))
-    space, cells, tried = Space(real.features), plan.fixed(), plan.search()
-    fill(out, cells + tried, models, net, options.backwards)
-    searched = [result(cell, load_cell(out, cell), space, draws=2) for cell in tried]
+    return files
+
+
+def fill_table(options: argparse.Namespace, net: judge.BodyNet, sources: Sources) -> Filled:
+    """Measure every cell that is not measured yet: the fixed ones, the search, then the best it found."""
+    out: Path = options.out
+    files, plan = model_files(options), plan_of(options)
+    judge_digest = hashlib.sha256(options.judge.read_bytes()).hexdigest()[:16]
+    guard(out, {"judge": judge_digest, **{name: f.digest() for name, f in files.items()}})
+    models = {name: sources.load_pipeline(f) for name, f in files.items()}
+    path = out / f"real_{plan.real}.safetensors"
+    real = load_or_make(path, lambda: sources.real_clips(plan.real, REAL_SEED, net))
+    space, fixed, search = Space(real.features), plan.fixed(), plan.search()
+    fill(out, fixed + search, models, net, options.backwards)
+    searched = [result(cell, load_cell(out, cell), space, draws=2) for cell in search]
     best = plan.best(searched)
     fill(out, best, models, net, options.backwards)
-    return [result(cell, load_cell(out, cell), space) for cell in cells + best], searched, space
+    cells = [(cell, load_cell(out, cell)) for cell in fixed + best]
+    results = [result(cell, measured, space, sources.bootstrap_draws) for cell, measured in cells]
+    return Filled(results, searched, space)
 
 
 def guard(out: Path, digests: dict[str, str]) -> None:
@@ -158,50 +124,49 @@ def guard(out: Path, digests: dict[str, str]) -> None:
     write_text(path, json.dumps({**known, **digests}, indent=1) + "\n")
 
 
-def floors(options: argparse.Namespace, space: Space, net: judge.BodyNet) -> dict[str, Any]:
+def floors(options: argparse.Namespace, space: Space, net: judge.BodyNet, sources: Sources) -> dict[str, Any]:
     """Real clips against real clips, plain and through the VAE, as many as a cell has."""
     out, clips = options.out, plan_of(options).clips
     makers = {
-        "real_versus_real": lambda: real_clips(clips, FLOOR_SEED, net),
-        "real_through_vae": lambda: through_vae(options.checkpoint, clips, net),
-        "styled_versus_real": lambda: real_clips(clips, FLOOR_SEED, net, ink_style.draw),
+        "real_versus_real": lambda: sources.real_clips(clips, FLOOR_SEED, net),
+        "real_through_vae": lambda: sources.through_vae(options.checkpoint, clips, FLOOR_SEED, net),
+        "styled_versus_real": lambda: sources.real_clips(clips, FLOOR_SEED, net, ink_style.draw),
     }
     numbers = {}
     for name, make in makers.items():
-        placed = space.place(kept(out / f"{name}_{clips}.safetensors", make).features)
+        placed = space.place(load_or_make(out / f"{name}_{clips}.safetensors", make).features)
         point = real_versus_real(space.reference, placed)
         draws = bootstrap(lambda i, p=placed: real_versus_real(space.reference, p[i]), clips)
         numbers[name] = {"frechet": round(point, 3), "interval95": rounded(centred_interval(draws, point), 3)}
     return numbers
 
 
-def report(options: argparse.Namespace, net: judge.BodyNet) -> dict[str, Any]:
+def report(options: argparse.Namespace, net: judge.BodyNet, sources: Sources) -> dict[str, Any]:
     """All of table1.json."""
-    results, searched, space = measure_all(options, net)
+    table = fill_table(options, net, sources)
     return {
         **about(command(options)),
         "captions": len(all_labels()),
         "real_clips": plan_of(options).real,
-        "floors": floors(options, space, net),
-        "rows": [row(r) for r in results],
-        "claims": [*teacher_claims(results), *frechet_claims(results)],
+        "floors": floors(options, table.space, net, sources),
+        "rows": [row(r) for r in table.results],
+        "claims": [*teacher_claims(table.results), *frechet_claims(table.results)],
         "search": [
             {"method": r.cell.method, **vars(r.cell.sampling), "frechet": round(r.frechet, 3)}
-            for r in searched
+            for r in table.searched
         ],
     }
 
 
 def command(options: argparse.Namespace) -> str:
-    """The command as it would be typed in the repository; files elsewhere by name only."""
-    words = ["python -m training.small_world table1"]
-    for name in ("checkpoint", "teacher", "lora", "motion", "personal", "out", "clips", "search_clips"):
-        value = getattr(options, name)
-        if value is not None:
-            value = shown(value) if isinstance(value, Path) else value
-            words.append(f"--{name.replace('_', '-')} {value}")
-    words.append(f"--teacher-guidance {options.teacher_guidance:g}")
-    return " ".join(words + ["--smoke"] * options.smoke)
+    """The command as it would be typed in the repository."""
+    names = ("checkpoint", "teacher", "lora", "motion", "personal", "out", "clips", "search_clips")
+    line = command_line(
+        "table1",
+        **{name: getattr(options, name) for name in names},
+        teacher_guidance=f"{options.teacher_guidance:g}",
+    )
+    return f"{line} --smoke" if options.smoke else line
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -223,13 +188,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backwards", action="store_true", help="fill cells from the end and write no table")
 
 
-def main(options: argparse.Namespace) -> None:
+def main(options: argparse.Namespace, sources: Sources = Sources()) -> None:
     torch.set_num_threads(options.threads)
     net = judge.load(options.judge)
     if options.backwards:
-        measure_all(options, net)
+        fill_table(options, net, sources)
         return
-    table = report(options, net)
+    table = report(options, net, sources)
     options.to.mkdir(parents=True, exist_ok=True)
     write_text(options.to / "table1.json", json.dumps(table, indent=1) + "\n")
     pictures.plot_table(table, options.to / "table1.webp")

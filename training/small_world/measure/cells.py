@@ -1,4 +1,4 @@
-"""Cells of a table: a model at one setting, some hundred clips, measured ten at a time and kept on disk.
+"""Cells of a table: a model at one setting, some hundred clips, measured ten at a time and written to disk.
 
 A cell is a folder with one file a batch, each written aside and renamed: a run that is cut loses at most the
 batch it was in, and two processes may fill one table.
@@ -22,7 +22,7 @@ from .metrics import Measured, measure_clips
 from .pipelines import sample
 
 BATCH = 10
-THUMBS = 5  # frames of each clip of the first batch that are kept to look at
+THUMBS = 5  # frames of each clip of the first batch that are saved to look at
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ def fill(
             continue
         part = labels_in_turn(cell.clips)[start : start + BATCH]
         clips = sample(models[cell.model], cell.sampling, captions_of(part), cell.seed, start)
-        keep_batch(path, clips, measure_clips(clips, part, net), start == 0)
+        save_batch(path, clips, measure_clips(clips, part, net), start == 0)
         print(f"{done + 1}/{len(work)} {cell.key} {start + len(part)}/{cell.clips}", flush=True)
 
 
-def keep_batch(path: Path, clips: Tensor, measured: Measured, thumbs: bool) -> None:
+def save_batch(path: Path, clips: Tensor, measured: Measured, thumbs: bool) -> None:
     """Write one batch: features, readings, and of the first also some frames (n, THUMBS, 3, 64, 64) uint8."""
     tensors = {
         "right": measured.right.contiguous(),
@@ -100,9 +100,9 @@ def thumbs(folder: Path, cell: Cell) -> Tensor:
     return load_file(batch_path(folder, cell, 0))["thumbs"]
 
 
-def kept(path: Path, make: Callable[[], Measured]) -> Measured:
-    """What `make` gives, from `path` if it is there."""
+def load_or_make(path: Path, make: Callable[[], Measured]) -> Measured:
+    """What `make` measures, made once and then read from `path`."""
     if not path.exists():
-        keep_batch(path, torch.empty(0), make(), thumbs=False)
+        save_batch(path, torch.empty(0), make(), thumbs=False)
     data = load_file(path)
     return Measured(data["right"], data["agreement"], data["features"])

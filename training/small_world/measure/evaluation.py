@@ -14,7 +14,7 @@ from ...data.media import read_clip
 from ..paths import JUDGE
 from ..world import judge
 from ..world.clips import SIZE, all_labels, captions_of, labels_in_turn
-from .cells import kept
+from .cells import load_or_make
 from .metrics import Measured, Space, measure_clips, real_clips
 from .results import frechet_of, numbers
 
@@ -55,6 +55,6 @@ def about(clips: int) -> dict[str, Any]:
 
 
 def reference(cache: Path, clips: int = REAL) -> Space:
-    """The space of Frechet distances: real clips, measured once and kept in the folder `cache`."""
+    """The space of Frechet distances: real clips, measured once and saved in the folder `cache`."""
     path = cache / f"real_{clips}.safetensors"
-    return Space(kept(path, lambda: real_clips(clips, REAL_SEED, judge.load(JUDGE))).features)
+    return Space(load_or_make(path, lambda: real_clips(clips, REAL_SEED, judge.load(JUDGE))).features)

@@ -1,35 +1,23 @@
-"""Clips that begin as a given picture: the pictures, how they are sampled, what of them is kept."""
+"""What is measured on image to video: what clips keep of the picture they begin as, and how they move."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+import torch.nn.functional as F
+from torch import Tensor
 
-from animatelcm_core.formats import build_image_encoder, build_motion_model
-from animatelcm_core.image_encoder import ImageEncoder
-from animatelcm_core.motion_module import MotionModel
-from animatelcm_core.schedule import SCHEDULES, Schedule
-
-from ...base import Base, load_motion_file
-from ...config import BaseConfig
-from ...image_conditioning import Reading, build_encoder, conditioning
-from ...pipeline import Conditions, Pipeline, Sampling, load_merged
 from ...randomness import sample_generator
-from ...roles import Parts, Reference
-from ..teacher import networks
 from ..world import judge
-from ..world.clips import FRAMES, SIZE, Clips, draw, labels_in_turn, sample_clips, without_colour
+from ..world.clips import Clips, draw, labels_in_turn, sample_clips, without_colour
 
 SEED = 40_000
-BATCH = 20
 
 
 @dataclass
-class Beginnings:
+class ReferenceSet:
     """n pictures that no training step saw: sizes, places, waters and colours in between are new.
 
     pictures: (n, 3, 64, 64) in 0..1, first frames of `clips`; labels: (n, 3) body, nearest colour, motion.
@@ -41,6 +29,12 @@ class Beginnings:
     labels: Tensor
     named: bool = False
 
+    @classmethod
+    def sample(cls, n: int, seed: int = SEED) -> ReferenceSet:
+        """The 90 captions in turn."""
+        clips = sample_clips(n, sample_generator(seed, 0), labels_in_turn(n), between=True)
+        return cls(clips, draw(clips, [0])[:, 0], clips.labels)
+
     def captions(self) -> list[str]:
         texts = self.clips.captions()
         return texts if self.named else [without_colour(text) for text in texts]
@@ -49,74 +43,15 @@ class Beginnings:
         return len(self.labels)
 
 
-def beginnings(n: int, seed: int = SEED) -> Beginnings:
-    """The 90 captions in turn."""
-    labels = labels_in_turn(n)
-    clips = sample_clips(n, sample_generator(seed, 0), labels, between=True)
-    return Beginnings(clips, draw(clips, [0])[:, 0], labels)
-
-
 @dataclass
-class ImageModel:
-    """A distilled model with an image encoder, or without one (text to video)."""
-
-    base: Base
-    motion: MotionModel
-    schedule: Schedule
-    encoder: ImageEncoder | None = None
-    reading: Reading = "latents"
-
-    @torch.inference_mode()
-    def sample(self, given: Beginnings, steps: int, motion_scale: float, seed: int = SEED) -> Tensor:
-        """Clips (n, f, 3, 64, 64) in 0..1. Equal seeds give equal noise, whatever the model."""
-        parts, sampling = [], Sampling("lcm", steps)
-        pipeline = Pipeline.of(self.base, self.schedule, Parts(motion=self.motion, encoder=self.encoder))
-        for start in range(0, len(given), BATCH):
-            pictures = given.pictures[start : start + BATCH] * 2 - 1
-            captions = given.captions()[start : start + BATCH]
-            shape = (len(captions), FRAMES, 4, SIZE // 8, SIZE // 8)
-            noise = torch.randn(shape, generator=sample_generator(seed, start))
-            conditions = Conditions(captions, self.reference(pictures, motion_scale))
-            parts.append(pipeline.sample(conditions, noise, sampling, sample_generator(seed + 1, start)))
-        return torch.cat(parts)
-
-    def reference(self, pictures: Tensor, motion_scale: float) -> Reference | None:
-        """For clips that begin as pictures (n, 3, 64, 64) in -1..1; nothing where no encoder reads them."""
-        if self.encoder is None:
-            return None
-        latents = self.base.encode_pixels(pictures)
-        return Reference(conditioning(self.reading, latents, pictures, FRAMES), motion_scale)
-
-
-def load(
-    checkpoint: Path, lora: Path, motion: Path, schedule: str = "", vae: Path | None = None
-) -> ImageModel:
-    """The model of exported files. schedule: other than the one that the motion file names."""
-    config = BaseConfig(variant="shapes", checkpoint=checkpoint, vae=vae, motion=motion, lora=lora)
-    file = load_motion_file(motion, "shapes")
-    return ImageModel(
-        load_merged(config),
-        build_motion_model(file, nn, torch.float32),
-        SCHEDULES[schedule or file.schedule],
-        build_image_encoder(file, nn, torch.float32),
-    )
-
-
-def untrained(model: ImageModel, reading: Reading = "latents") -> ImageModel:
-    """The same model with an encoder that has learned nothing."""
-    encoder = build_encoder(networks.MOTION.channels, reading, seed=0)
-    return replace(model, encoder=encoder.eval(), reading=reading)
-
-
-@dataclass
-class Kept:
-    """Per clip: what is kept of the picture and what moves. All (n,) float32, but `right` (n,) of 0 and 1.
+class I2VMetrics:
+    """Per clip: what is kept of the picture and what moves. All (n,) float32.
 
     colour: mean absolute difference of the body's mean RGB, over the frames. place: pixels between the
     creature's centre in the first frame and in the picture. water: mean absolute difference off the creature.
     picture: mean absolute difference of the whole frames' mean RGB, which colour alignment is about.
-    body, motion: whether read as asked. along: pixels a frame along the heading, speed: whatever way.
-    mover: 1 for clips that should move.
+    body, motion: 1 where the judge reads what the caption says, else 0. along: pixels a frame along the
+    heading; speed: in any direction. mover: 1 for clips that should move.
     """
 
     colour: Tensor
@@ -129,6 +64,33 @@ class Kept:
     speed: Tensor
     mover: Tensor
 
+    @classmethod
+    @torch.inference_mode()
+    def measure(cls, clips: Tensor, given: ReferenceSet, net: judge.BodyNet) -> I2VMetrics:
+        """clips: (n, f, 3, 64, 64) in 0..1 that should begin as `given`; wrong without a creature."""
+        reading = judge.read(clips, net)
+        right = reading.right(given.labels)
+        pictures = given.pictures[:, None]
+        _, _, centre, _, rgb = judge.read_colour_and_motion(pictures)
+
+        # Water: off the creature of the frame and of the picture, three pixels beyond their outlines.
+        there = judge.colourfulness(torch.cat([clips, pictures], dim=1))[0]
+        off = F.max_pool2d(there, 7, stride=1, padding=3).eq(0).float()
+        off = off[:, :-1] * off[:, -1:]
+        error = (clips - pictures).abs().mean(2)
+
+        return cls(
+            colour=(reading.rgb - rgb).abs().mean(1),
+            place=(reading.centre[:, 0] - centre[:, 0]).norm(dim=-1),
+            water=(error * off).sum((1, 2, 3)) / off.sum((1, 2, 3)).clamp_min(1),
+            picture=(clips.mean((3, 4)) - given.pictures.mean((2, 3))[:, None]).abs().mean((1, 2)),
+            body=right["shape"].float(),
+            motion=right["motion"].float(),
+            along=(reading.velocity * given.clips.heading).sum(1),
+            speed=reading.velocity.norm(dim=-1),
+            mover=(given.labels[:, 2] != 0).float(),
+        )
+
     def numbers(self) -> dict[str, float]:
         """Means over the clips; `along` over those that should move."""
         means = {name: values.mean() for name, values in vars(self).items() if name != "mover"}
@@ -136,33 +98,10 @@ class Kept:
         return {name: round(float(value), 4) for name, value in means.items()}
 
 
-@torch.inference_mode()
-def kept(clips: Tensor, given: Beginnings, net: judge.BodyNet) -> Kept:
-    """clips: (n, f, 3, 64, 64) in 0..1 that should begin as `given`; without a creature they are wrong."""
-    reading = judge.read(clips, net)
-    _, _, centre, _, rgb = judge.read_colour_and_motion(given.pictures[:, None])
-    there = judge.colourfulness(torch.cat([clips, given.pictures[:, None]], dim=1))[0]
-    off = nn.functional.max_pool2d(there, 7, stride=1, padding=3).eq(0).float()
-    off = off[:, :-1] * off[:, -1:]
-    error = (clips - given.pictures[:, None]).abs().mean(2)
-    right = reading.right(given.labels)
-    return Kept(
-        colour=(reading.rgb - rgb).abs().mean(1),
-        place=(reading.centre[:, 0] - centre[:, 0]).norm(dim=-1),
-        water=(error * off).sum((1, 2, 3)) / off.sum((1, 2, 3)).clamp_min(1),
-        picture=(clips.mean((3, 4)) - given.pictures.mean((2, 3))[:, None]).abs().mean((1, 2)),
-        body=right["shape"].float(),
-        motion=right["motion"].float(),
-        along=(reading.velocity * given.clips.heading).sum(1),
-        speed=reading.velocity.norm(dim=-1),
-        mover=(given.labels[:, 2] != 0).float(),
-    )
-
-
 Change = Callable[[Tensor, Tensor], Tensor]
 
 
-def aligned(clips: Tensor, given: Beginnings, change: Change) -> Tensor:
+def align_colours(clips: Tensor, given: ReferenceSet, change: Change) -> Tensor:
     """`change(frames (f, h, w, 3), reference (1, h, w, 3))` on every clip."""
     out = []
     for clip, picture in zip(clips, given.pictures, strict=True):

@@ -126,6 +126,11 @@ def save_grid(grid: Tensor, path: Path) -> None:
     save_webp(image.resize((image.width * SCALE, image.height * SCALE), Image.Resampling.LANCZOS), path)
 
 
+def save_clips(clips: list[Tensor], path: Path) -> None:
+    """Clips (f, 3, h, w), one a row, at twice their size."""
+    save_grid(torch.cat([strip(clip) for clip in clips], dim=1), path)
+
+
 def strip(clip: Tensor) -> Tensor:
     """Frames (f, 3, h, w) side by side, (3, h, f w)."""
     return torch.cat(list(clip), dim=2)

@@ -14,11 +14,12 @@ from animatelcm_core.schedule import Schedule
 from ...config import BaseConfig
 from ...pipeline import Conditions, Pipeline, Sampling
 from ...randomness import sample_generator
+from ...roles import Conditioning
 from ..world.clips import FRAMES, SIZE
 
 
 @dataclass(frozen=True)
-class Files:
+class ModelFiles:
     """Exported files of one model: single-file checkpoint, motion weights, LoRA in kohya's names or none."""
 
     checkpoint: Path
@@ -33,13 +34,20 @@ class Files:
         return digest.hexdigest()[:16]
 
 
-def build(files: Files, schedule: Schedule | None = None) -> Pipeline:
+def load_pipeline(files: ModelFiles, schedule: Schedule | None = None) -> Pipeline:
     """The pipeline of exported files. Without `schedule` it is the one that the motion file names."""
     config = BaseConfig(variant="shapes", checkpoint=files.checkpoint, motion=files.motion, lora=files.lora)
     return Pipeline.load(config, schedule)
 
 
-def sample(pipeline: Pipeline, sampling: Sampling, captions: list[str], seed: int, start: int = 0) -> Tensor:
+def sample(
+    pipeline: Pipeline,
+    sampling: Sampling,
+    captions: list[str],
+    seed: int,
+    start: int = 0,
+    conditioning: Conditioning | None = None,
+) -> Tensor:
     """Clips (n, f, 3, 64, 64) in 0..1 of the captions.
 
     Noise depends on (seed, start) alone: every pipeline and sampling gets the same, clip by clip.
@@ -47,4 +55,4 @@ def sample(pipeline: Pipeline, sampling: Sampling, captions: list[str], seed: in
     shape = (len(captions), FRAMES, 4, SIZE // 8, SIZE // 8)
     noise = torch.randn(shape, generator=sample_generator(seed, start))
     fresh = sample_generator(seed + 1, start)
-    return pipeline.sample(Conditions(captions), noise, sampling, fresh)
+    return pipeline.sample(Conditions(captions, conditioning), noise, sampling, fresh)

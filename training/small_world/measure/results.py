@@ -49,17 +49,17 @@ def rounded(values: tuple[float, float], places: int) -> list[float]:
     return [round(value, places) for value in values]
 
 
-def row(of: Result) -> dict[str, Any]:
+def row(result: Result) -> dict[str, Any]:
     """One row of table1.json: every number with its 95 % interval."""
-    setting = of.cell.sampling
+    setting = result.cell.sampling
     return {
-        "method": of.cell.method,
+        "method": result.cell.method,
         "steps": setting.steps,
         "guidance": setting.guidance,
         "spacing": setting.spacing,
-        "guidance_is": of.cell.why,
-        "clips": len(of.measured.agreement),
-        **numbers(of.measured, of.frechet, of.frechet_draws),
+        "guidance_is": result.cell.why,
+        "clips": len(result.measured.agreement),
+        **numbers(result.measured, result.frechet, result.frechet_draws),
     }
 
 
@@ -137,10 +137,20 @@ def teacher_claims(results: list[Result]) -> list[dict[str, Any]]:
     ]
 
 
-def shown(path: Path) -> str:
+def path_in_repository(path: Path) -> str:
     """A path as it is named inside the repository; elsewhere its last part only."""
-    whole, root = path.resolve(), ROOT
-    return whole.relative_to(root).as_posix() if whole.is_relative_to(root) else path.name
+    whole = path.resolve()
+    return whole.relative_to(ROOT).as_posix() if whole.is_relative_to(ROOT) else path.name
+
+
+def command_line(command: str, **options: Path | str | float | None) -> str:
+    """The command as it would be typed in the repository; files elsewhere by name only, None left out."""
+    words = [f"python -m training.small_world {command}"]
+    for name, value in options.items():
+        if value is not None:
+            value = path_in_repository(value) if isinstance(value, Path) else f"{value}"
+            words.append(f"--{name.replace('_', '-')} {value}")
+    return " ".join(words)
 
 
 def about(command: str) -> dict[str, Any]:
