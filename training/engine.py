@@ -121,7 +121,7 @@ class Trainer:
         window, waited, since = LogWindow(c.solver.steps), 0.0, time.monotonic()
         batches = iter(self.loader)
         try:
-            with self._listening():
+            with self.listening():
                 while self.step < c.steps:
                     waited += self.update(batches, window)
                     if log is not None:
@@ -240,8 +240,8 @@ class Trainer:
         return bool(self.accelerator.reduce(flag, "sum") > 0)  # type: ignore[operator]
 
     @contextmanager
-    def _listening(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C ask for a stop after the current step; asking again later ends at once."""
+    def listening(self) -> Iterator[None]:
+        """Let SIGTERM and Ctrl-C ask for a stop after the current step; asking again later ends at once."""
         asked = 0.0
 
         def ask(number: int, _frame: object) -> None:

@@ -115,7 +115,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(folder: Path, tmp_path: Pat
 def test_asking_again_later_ends_at_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(engine, "ONE_REQUEST", -1.0)
     trainer = make("video", folder, tmp_path / "run", steps=3)
-    with trainer._listening():
+    with trainer.listening():
         signal.raise_signal(signal.SIGINT)
         assert trainer.stop
         with pytest.raises(KeyboardInterrupt):
