@@ -1,0 +1,1 @@
+"""Bytes on disk: which container a file is, reading it safely, writing it whole."""

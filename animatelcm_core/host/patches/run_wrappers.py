@@ -1,4 +1,4 @@
-"""Wrappers around a whole sampling run that check it, and warn in the log of settings that do not suit it.
+"""Sampling-run wrappers that warn about settings the model was not made for, or refuse them.
 
 They see core's KSampler, SamplerCustom and any third-party sampler alike. Nothing here changes a value.
 """
