@@ -81,7 +81,7 @@ def loop(client: Client) -> Cell:
     graph = watched(workflow_files.read(LONG.twin), {"clip": "AnimateLCM Sample"})
     graph[titled(graph, "AnimateLCM Empty Video Latent")]["inputs"]["frames"] = FRAMES
     graph[titled(graph, "AnimateLCM Long Video")]["inputs"]["schedule"] = "looped"
-    found = run(client, graph, {"Prompt": "a yellow star sleeping"}, {"AnimateLCM Sample": 2})
+    found = run(client, graph, {"Prompt": "a yellow star swimming left"}, {"AnimateLCM Sample": 1})
     return "A loop", f"{FRAMES} frames, looped windows", [ring(i) for i in range(FRAMES)], found["clip"]
 
 

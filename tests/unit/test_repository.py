@@ -7,8 +7,9 @@ import re
 
 import pytest
 import yaml
+from PIL import Image
 
-from tools import archive
+from tools import archive, readme_picture
 from tools.archive import ROOT
 from tools.import_graph import imported, reached, read
 
@@ -59,8 +60,40 @@ def test_the_archive_holds_help_and_workflows_and_nothing_else(archived):
     assert archived == shown | sources | models | METADATA
 
 
-def test_the_archive_is_small_enough_to_fetch(archived):
-    assert sum(map(archive.size, archived)) < 45 * archive.MB
+def test_the_archive_is_as_small_as_the_readme_says(archived):
+    told = re.search(r"download is (\d+) MB", " ".join((ROOT / "README.md").read_text().split()))
+    assert told is not None
+    assert abs(archive.zipped(archived) / archive.MB - int(told[1])) < 0.6
+
+
+def test_pictures_of_the_pages_are_small():
+    pages = [
+        *(ROOT / "docs").rglob("*.webp"),
+        *(ROOT / "docs").rglob("*.png"),
+        *(ROOT / "docs").rglob("*.jpg"),
+    ]
+    assert len(pages) > 5
+    assert [path.name for path in pages if path.stat().st_size > 300_000] == []
+
+
+def test_the_readme_s_picture_moves_and_repeats():
+    with Image.open(readme_picture.PATH) as picture:
+        assert picture.n_frames == readme_picture.FRAMES
+        assert picture.info["loop"] == 0
+        assert picture.size == tuple(2 * side for side in readme_picture.CELL)
+
+
+def test_every_frame_of_the_readme_s_picture_shows_what_goes_in_and_what_comes_out():
+    shades = [Image.new("RGB", (64, 64), (number, 200, 100)) for number in range(readme_picture.FRAMES)]
+    cell = ("Title", "a line", shades[:1], shades)
+    first, *_, last = readme_picture.panels([cell] * 4)
+    side, (width, height) = readme_picture.TILE, readme_picture.CELL
+    for frame, number in ((first, 0), (last, readme_picture.FRAMES - 1)):
+        for x, y in ((0, 0), (width, 0), (0, height), (width, height)):
+            into = x + readme_picture.MARGIN + side // 2
+            middle = y + readme_picture.MARGIN + readme_picture.HEAD + side // 2
+            assert frame.getpixel((into, middle)) == (0, 200, 100)
+            assert frame.getpixel((into + side + readme_picture.GAP, middle)) == (number, 200, 100)
 
 
 def test_the_hooks_use_the_gate_s_ruff():
