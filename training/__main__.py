@@ -1,4 +1,4 @@
-"""`python -m training COMMAND`: everything that trains, from a shell. `COMMAND --help` tells its options.
+"""`python -m training COMMAND`: train, evaluate and export. `COMMAND --help` lists its options.
 
 encode          videos or pictures -> cached latents and text, for `data: {kind: cached}`
 image           stage one: the LCM LoRA

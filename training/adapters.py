@@ -1,4 +1,4 @@
-"""ControlNets and T2I-Adapters on the training side: diffusers' classes, the files that everybody shares.
+"""ControlNets and T2I-Adapters on the training side: diffusers' classes, and the files that people share.
 
 Files have the names of the networks' first releases (`zero_convs.0.0.weight`, `body.0.block1.weight`), which
 ComfyUI's loader knows; diffusers' own are read too. `Control` is a network as additional inputs of the UNet.
@@ -32,10 +32,9 @@ def build_adapter(
 ) -> nn.Module:
     """A new adapter of the sizes of `unet`.
 
-    A ControlNet begins as a copy of the UNet's way down (weights: whether it does, or is random) and says
-    nothing yet; a T2I-Adapter is random. The
-    latter has four levels of once, twice and four times the first width, as every loader expects: a smaller
-    UNet leaves the inner ones alone.
+    A ControlNet begins as a copy of the UNet's encoder and is silent; with weights False it is random. A
+    T2I-Adapter is always random. It has four levels of once, twice and four times the first width, as every
+    loader expects: a smaller UNet leaves the inner ones alone.
     """
     if kind == "controlnet":
         return ControlNetModel.from_unet(unet, load_weights_from_unet=weights)
@@ -52,7 +51,7 @@ def new_adapter(kind: AdapterKind, unet: UNet2DConditionModel, hint_channels: in
 
 
 class Control(nn.Module):
-    """An adapter with hints -> keyword arguments of a diffusers UNet."""
+    """An adapter as additional inputs of the UNet: hints -> keyword arguments of a diffusers UNet."""
 
     def __init__(self, kind: AdapterKind, network: nn.Module, unet: UNet2DConditionModel):
         super().__init__()
@@ -80,7 +79,7 @@ class Control(nn.Module):
 
 
 def layers(network: nn.Module) -> list[str]:
-    """Paths of every linear and convolution layer: what a LoRA goes on."""
+    """Paths of every linear and convolution layer, which a LoRA is put on."""
     return [name for name, module in network.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
 
 

@@ -26,7 +26,7 @@ from .variants import Tokenize, find_variant
 
 @dataclass
 class Base:
-    """unet: always; vae and text: where samples are encoded or decoded. All frozen, in evaluation mode."""
+    """UNet, VAE and text model, frozen and in evaluation mode."""
 
     variant: str
     unet: UNet2DConditionModel
@@ -75,16 +75,16 @@ def load_base(config: BaseConfig) -> Base:
     """
     tensors, _ = read_tensors(config.checkpoint)
     if config.vae is not None:
-        tensors = {**tensors, **_vae_file(config.vae)}
+        tensors = {**tensors, **_read_vae(config.vae)}
     return Base(
         config.variant,
-        *_filled(config, tensors),
+        *_build_parts(config, tensors),
         find_variant(config.variant).tokenizer(config.tokenizer),
         f"{config.variant}:{config.checkpoint.name}:{_digest(tensors)}",
     )
 
 
-def _vae_file(path: Path) -> dict[str, Tensor]:
+def _read_vae(path: Path) -> dict[str, Tensor]:
     """Tensors of a VAE file, named as in a checkpoint. Raises FormatError, ConfigError."""
     tensors, _ = read_tensors(path)
     if "decoder.conv_in.weight" not in tensors:
@@ -92,7 +92,7 @@ def _vae_file(path: Path) -> dict[str, Tensor]:
     return {single_file.VAE + key: value for key, value in tensors.items()}
 
 
-def _filled(
+def _build_parts(
     config: BaseConfig, tensors: Mapping[str, Tensor]
 ) -> tuple[UNet2DConditionModel, AutoencoderKL, CLIPTextModel]:
     variant, dtype = find_variant(config.variant), getattr(torch, config.dtype)
@@ -118,7 +118,7 @@ def _filled(
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """Tells checkpoints apart by a few rows of every VAE and text tensor: what cached data depends on."""
+    """A digest of a few rows of every VAE and text tensor, which cached data depend on."""
     import hashlib
 
     digest = hashlib.sha256()

@@ -40,7 +40,7 @@ class Section(BaseModel):
 
 
 def _is_file(path: Path, about: ValidationInfo) -> Path:
-    """Where files are needed at all: see runs.parse_run."""
+    """Check only if the run reads its files: see runs.parse_run."""
     needed = (about.context or {}).get("files", True)
     if needed and not path.is_file():
         raise ValueError(f"got {path}; expected an existing file")
@@ -127,7 +127,7 @@ class BatchConfig(Section):
 
 
 class SampleConfig(Section):
-    """Grids that show how training goes: the same prompts and noise every time. No prompts, no grids."""
+    """Grids that show progress: the same prompts and noise every time. No prompts, no grids."""
 
     prompts: tuple[str, ...] = ()
     steps: tuple[int, ...] = (1, 2, 4, 8)
@@ -138,7 +138,7 @@ class SampleConfig(Section):
 
 
 class HintConfig(Section):
-    """Where hints come from: `edges` of the pictures themselves, or the `folder` that the data names.
+    """Where hints come from: `edges` of the pictures, or the `folder` that the data section names.
 
     mode, low, high, sigma: as in animatelcm_core/edges.py.
     """
@@ -157,7 +157,7 @@ class HintConfig(Section):
 
 
 class RunConfig(Section):
-    """What all stages share; each adds what is its own.
+    """What all stages share; each adds its own section.
 
     Relative paths are taken from where the command is started.
 
@@ -217,9 +217,9 @@ def fingerprint(config: RunConfig, processes: int) -> str:
 
 
 def fingerprints(config: RunConfig, processes: int) -> set[str]:
-    """Those of the checkpoints that the run may resume: its own, and the one it had under older names."""
+    """Fingerprints of checkpoints that the run may resume: its own, and that of the config's old names."""
     learned = _learned(config, processes)
-    return {_digest(learned), _digest(old_names.restored(learned))}
+    return {_digest(learned), _digest(old_names.with_old_names(learned))}
 
 
 def _learned(config: RunConfig, processes: int) -> dict[str, Any]:

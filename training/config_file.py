@@ -1,4 +1,4 @@
-"""How a config file is read: YAML that may extend another file of its folder, and changes by `--set`."""
+"""Config files: YAML that may extend another file of its folder, and changes by `--set`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import yaml
 
 
 class ConfigError(ValueError):
-    """A run that cannot be: got, expected, what to do."""
+    """A config that cannot run: got, expected, what to do."""
 
 
-def extended(path: Path, read: Callable[[Path], dict[str, Any]] | None = None) -> dict[str, Any]:
-    """The values in `path`, on those of the file that it names by `extends: NAME`. Raises ConfigError.
+def read_extended(path: Path, read: Callable[[Path], dict[str, Any]] | None = None) -> dict[str, Any]:
+    """The values in `path` over those of the file that it extends. Raises ConfigError.
 
-    read: gives the values of one file, `parse` if not said otherwise.
+    read: gives the values of one file, by default `parse`.
     """
-    return _extended(path, path.parent, (), read or parse)
+    return _read_extended(path, path.parent, (), read or parse)
 
 
-def _extended(
+def _read_extended(
     path: Path, root: Path, seen: tuple[Path, ...], read: Callable[[Path], dict[str, Any]]
 ) -> dict[str, Any]:
     values = read(path)
@@ -31,7 +31,7 @@ def _extended(
     source = (path.parent / str(parent)).resolve()
     if source in seen or not source.is_relative_to(root.resolve()):
         raise ConfigError(f"got extends: {parent} in {path}; expected another file of the same folder")
-    return deep_merge(_extended(source, root, (*seen, source), read), values)
+    return deep_merge(_read_extended(source, root, (*seen, source), read), values)
 
 
 def parse(path: Path) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def apply_change(values: dict[str, Any], change: str) -> None:
 
 
 def _number(text: str) -> str | float:
-    """YAML takes 1e-5 for a word; people mean the number."""
+    """YAML reads 1e-5 as text; people mean the number."""
     try:
         return float(text)
     except ValueError:

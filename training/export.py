@@ -1,4 +1,4 @@
-"""What training makes, as files that artists load: fp16 safetensors; metadata say where they come from."""
+"""Trained weights as files that artists load: fp16 safetensors whose metadata say where they come from."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ CHANNELS: dict[Reading, int] = {"latents": 4, "pixels": 3 * 64, "first_frame": 5
 
 
 def build_encoder(channels: tuple[int, ...], reading: Reading, seed: int) -> ImageEncoder:
-    """A new encoder, its part of the image silent; only `latents` fits the released layout."""
+    """A new encoder whose first layer is zero; only `latents` fits the released layout."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = ImageEncoder(channels)
@@ -32,7 +32,7 @@ def build_encoder(channels: tuple[int, ...], reading: Reading, seed: int) -> Ima
 
 
 def conditioning(reading: Reading, latents: Tensor, pixels: Tensor | None, frames: int) -> Tensor:
-    """What the encoder is given for clips of `frames`: ((b f), c, h, w).
+    """Input of the encoder for clips of `frames`: ((b f), c, h, w).
 
     latents: (b, 4, h, w) of the reference images; pixels: (b, 3, 8 h, 8 w) in -1..1, for `pixels`.
     """

@@ -123,7 +123,7 @@ class Lora:
 
     @torch.no_grad()
     def load_kohya(self, tensors: Mapping[str, Tensor], file_name: str) -> None:
-        """Fill the online adapter. Raises ConfigError for the first layer that is missing, extra or unfit."""
+        """Fill the online adapter. Raises ConfigError for a missing, extra or misshapen layer."""
         stems = {kohya_name(name): name for name in self.layers}
         extra = [key for key in tensors if key.partition(".")[0] not in stems]
         if extra:

@@ -1,6 +1,6 @@
-"""Names that config files had before, for one release: read, told once on stderr, and renamed.
+"""Old names of config keys, for one release: renamed on reading, and each said once on stderr.
 
-Files are renamed one by one before they are merged, and `--set` paths as they come.
+Files are renamed one by one, before they are merged; `--set` paths as they come.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ COMMANDS = {"adapt": tuple(SECTIONS)}
 
 
 def renamed(values: dict[str, Any], source: str, told: set[str]) -> dict[str, Any]:
-    """The values of one file under their new names. told: old names that were mentioned already.
+    """The values of one file under their new names. told: old names that were said already.
 
-    `stage: adapt` and `adapt.kind` stay until all files are merged: see `settled`. Raises ConfigError for a
+    `stage: adapt` and `adapt.kind` stay until all files are merged: see `settle`. Raises ConfigError for a
     value that has both names.
     """
     out = copy.deepcopy(values)
@@ -51,7 +51,7 @@ def renamed(values: dict[str, Any], source: str, told: set[str]) -> dict[str, An
             continue
         if _has(out, new):
             raise ConfigError(f"got {old} and {new} in {source}; expected {new} alone: they are one value")
-        _put(out, new, _taken(out, old))
+        _put(out, new, _take(out, old))
         _tell(old, new, told)
     stage, kind = KINDS.get(_kind(out), ("", None))
     if kind is not None:
@@ -65,7 +65,7 @@ def renamed(values: dict[str, Any], source: str, told: set[str]) -> dict[str, An
 
 
 def apply_change(values: dict[str, Any], change: str, told: set[str]) -> None:
-    """`--set` with old or new names. Raises ConfigError."""
+    """Apply a `--set` of old or new names to `values`. Raises ConfigError."""
     name, equals, text = change.partition("=")
     if "." not in name:  # a value, or a section as a whole
         single: dict[str, Any] = {}
@@ -86,8 +86,8 @@ def apply_change(values: dict[str, Any], change: str, told: set[str]) -> None:
     config_file.apply_change(values, change)
 
 
-def settled(values: dict[str, Any], told: set[str]) -> None:
-    """Turn stage `adapt`, all files merged, into the stage that it was."""
+def settle(values: dict[str, Any], told: set[str]) -> None:
+    """Turn stage `adapt` into the stage that it was, once all files are merged."""
     known = KINDS.get(_kind(values))
     if known is not None:
         del values["adapt"]["kind"]
@@ -104,12 +104,12 @@ def settled(values: dict[str, Any], told: set[str]) -> None:
             values.pop(section, None)
 
 
-def restored(values: dict[str, Any]) -> dict[str, Any]:
-    """A resolved run under its old names: what fingerprints of older checkpoints were made of."""
+def with_old_names(values: dict[str, Any]) -> dict[str, Any]:
+    """A resolved run under its old names, which fingerprints of older checkpoints were made of."""
     out = copy.deepcopy(values)
     for old, new in MOVED.items():
         if _has(out, new):
-            _put(out, old, _taken(out, new))
+            _put(out, old, _take(out, new))
     stage = out["stage"]
     if stage in SECTIONS:
         own = out.pop(SECTIONS[stage], {})
@@ -131,7 +131,7 @@ def _has(values: Any, name: str) -> bool:
     return True
 
 
-def _taken(values: dict[str, Any], name: str) -> Any:
+def _take(values: dict[str, Any], name: str) -> Any:
     *sections, last = name.split(".")
     for section in sections:
         values = values[section]

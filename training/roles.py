@@ -1,8 +1,8 @@
 """One network, three roles: teacher, target, online (paper Fig. 2 and 3).
 
 The base weights exist once. A role says which temporal modules are attached to them, how much of the LoRA is
-on, which encoder reads a reference image and how much of its own LoRA a control has; `Network.acting` puts it
-on for the time of a forward pass. For the online role that time includes the backward pass: gradient
+on, which encoder reads a reference image and how much of its own LoRA an adapter has. `Network.acting` puts
+the role on for the time of a forward pass. For the online role that time includes the backward pass: gradient
 checkpointing runs parts of the forward again and must find the same role.
 """
 
@@ -26,9 +26,10 @@ from .lora import ONLINE, Lora
 
 @dataclass(frozen=True)
 class Role:
-    """motion: None for single pictures. lora: how much of the LoRA, 0 for the base network alone.
+    """Which parts act, and how much of each.
 
-    control: None without hints; else how much of the control's own LoRA, that of `control_adapter`.
+    motion: None for single pictures. lora: how much of the LoRA, 0 for the base network alone. control: None
+    without hints; else how much of the adapter's own LoRA, that of `control_adapter`.
     """
 
     motion: MotionModel | None = None
@@ -56,7 +57,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Hints:
-    """What a control follows. pixels: ((b f), 3, 8 h, 8 w), values 0..1, one of each frame."""
+    """What an adapter follows. pixels: ((b f), 3, 8 h, 8 w), values 0..1, one of each frame."""
 
     pixels: Tensor
 
@@ -70,7 +71,7 @@ Conditioning = Reference | Hints
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What the base UNet is given.
+    """What is put on the base UNet.
 
     lora: None where there is none yet. motion: the online temporal modules, None for pictures. encoder: the
     online image encoder. control: an adapter that reads hints; control_lora: the LoRA on it.
@@ -114,7 +115,7 @@ class Network(nn.Module):
         """Inside: the network is `role`, and its parts for images or hints see `conditioning`."""
         with ExitStack() as stack:
             if isinstance(conditioning, Hints) and role.control is not None:
-                stack.enter_context(self._hinted(conditioning.pixels, role))
+                stack.enter_context(self._with_hints(conditioning.pixels, role))
             if isinstance(conditioning, Reference) and role.encoder is not None:
                 positions = list(range(frames)) * (len(conditioning.images) // frames)
                 features = role.encoder(conditioning.images, positions, conditioning.motion_scale)
@@ -132,7 +133,7 @@ class Network(nn.Module):
             yield
 
     @contextmanager
-    def _hinted(self, hints: Tensor, role: Role) -> Iterator[None]:
+    def _with_hints(self, hints: Tensor, role: Role) -> Iterator[None]:
         """Inside: the control reads `hints`, with as much of its LoRA as the role says."""
         lora, scale = self.control_lora, role.control or 0.0
         self.hints = hints

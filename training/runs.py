@@ -1,4 +1,4 @@
-"""Runs: read from a config, built, trained, resumed, exported."""
+"""Reads, builds, trains, resumes and exports runs."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def parse_run(path: Path, changes: list[str] | None = None, files: bool = True) 
     """The run that `path` describes, with `a.b=c` changes (values are YAML).
 
     files: whether the files that it names must be there; False where none of them is read.
-    Raises ConfigError, a line a mistake.
+    Raises ConfigError, one line per mistake.
     """
     told: set[str] = set()
-    values = config_file.extended(path, lambda p: old_names.renamed(config_file.parse(p), str(p), told))
+    values = config_file.read_extended(path, lambda p: old_names.renamed(config_file.parse(p), str(p), told))
     for change in changes or []:
         old_names.apply_change(values, change, told)
-    old_names.settled(values, told)
+    old_names.settle(values, told)
     return run_config(values, str(path), files)
 
 
 def run_config(values: dict[str, Any], source: str, files: bool = True) -> RunConfig:
-    """The run of these values. source: what a mistake is told of. Raises ConfigError, a line a mistake."""
+    """The run of these values. source: the file, for messages. Raises ConfigError, one line per mistake."""
     name = values.get("stage")
     if name not in STAGES:
         raise ConfigError(f"got stage {name} in {source}; expected {' or '.join(STAGES)}")
@@ -53,7 +53,7 @@ def run_config(values: dict[str, Any], source: str, files: bool = True) -> RunCo
 
 
 def read_config(stages: tuple[str, ...], path: Path, changes: list[str] | None = None) -> RunConfig:
-    """The run that `path` describes. Raises ConfigError, also for a stage that is none of `stages`."""
+    """The run that `path` describes. Raises ConfigError, also for a stage outside `stages`."""
     config = parse_run(path, changes)
     if config.stage not in stages:
         raise ConfigError(f"got {path} for stage {config.stage}; expected one for {' or '.join(stages)}")
@@ -78,7 +78,7 @@ def build_stage(config: RunConfig, accelerator: Accelerator, weights: Weights | 
 
 
 def train(config: RunConfig) -> Trainer:
-    """Run to the end, or from the newest checkpoint of `out` on, and export.
+    """Train to the end, from the newest checkpoint in `out` if there is one, and export.
 
     Raises Interrupted when asked to stop.
     """

@@ -1,6 +1,6 @@
-"""Sizes that the frozen network comes in: Stable Diffusion 1.5's, and those that packages in here add.
+"""Sizes of the frozen network: Stable Diffusion 1.5's, and those that packages of `training/` add.
 
-A package of `training/` with a module `variant.py` that has a `VARIANT` adds it by being there.
+A package with a module `variant.py` that has a `VARIANT` is found by being there.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ Tokenize = Callable[[list[str]], Tensor]
 
 
 class Evaluation(Protocol):
-    """How a variant measures clips by itself, without weights that a person names."""
+    """A variant's own metrics, which need no weights from outside."""
 
     @property
     def REAL(self) -> int:
-        """Real clips of the reference, if not told otherwise."""
+        """Real clips of the reference, by default."""
         ...
 
     def all_captions(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where the frozen weights of a run come from: the files that its config names, or seeded random numbers."""
+"""The frozen weights of a run: from the files that its config names, or seeded random numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .variants import find_variant
 
 
 class Weights(Protocol):
-    """All on the CPU and frozen. `lora` injects the image stage's LoRA into `unet`.
+    """Loads frozen weights onto the CPU. `lora` injects the image stage's LoRA into `unet`.
 
     hint_channels: of an adapter that is not read from its file.
     """
@@ -42,7 +42,7 @@ class Weights(Protocol):
 
 @dataclass(frozen=True)
 class Files:
-    """What a real run takes. Raises FormatError, ConfigError."""
+    """The files of a real run. Raises FormatError, ConfigError."""
 
     config: RunConfig
 
@@ -65,7 +65,7 @@ class Files:
 
 @dataclass(frozen=True)
 class RandomWeights:
-    """The same networks without any file: for speed, memory and tests at real size. They show nothing."""
+    """The same networks without any file: to measure speed and memory, and for tests."""
 
     config: RunConfig
 

@@ -8,7 +8,7 @@ import pytest
 
 from training.__main__ import STAGES as COMMAND_WORDS
 from training.config import fingerprint
-from training.config_file import ConfigError, extended
+from training.config_file import ConfigError, read_extended
 from training.runs import CONFIGS, parse_run, read_config
 from training.stages import STAGES
 
@@ -86,7 +86,7 @@ def test_a_config_of_another_stage_is_refused() -> None:
 def test_extends_takes_the_other_file_key_by_key(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("optim: {lr: 1, warmup: 2}\ncontrol: {kind: x, old: 1}\n")
     (tmp_path / "b.yaml").write_text("extends: a.yaml\noptim: {lr: 3}\ncontrol: {kind: y}\n")
-    assert extended(tmp_path / "b.yaml") == {"optim": {"lr": 3, "warmup": 2}, "control": {"kind": "y"}}
+    assert read_extended(tmp_path / "b.yaml") == {"optim": {"lr": 3, "warmup": 2}, "control": {"kind": "y"}}
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_extends_takes_the_other_file_key_by_key(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "b.yaml").write_text(text)
     with pytest.raises(ConfigError, match=told):
-        extended(tmp_path / "b.yaml")
+        read_extended(tmp_path / "b.yaml")
 
 
 def test_a_run_goes_on_after_changes_that_learn_nothing_else() -> None:

@@ -76,7 +76,7 @@ def test_stills_hold_the_first_frame_at_motion_scale_zero(folder: Path, tmp_path
         positions=torch.arange(n),
         pixels=None,
     )
-    latents, _ = stage.encoded(batch)
+    latents, _ = stage.encode_batch(batch)
     scales = stage.conditioning(batch, latents).motion_scale
     assert isinstance(scales, Tensor)
     scales = scales.unflatten(0, (n, 3))
@@ -84,7 +84,7 @@ def test_stills_hold_the_first_frame_at_motion_scale_zero(folder: Path, tmp_path
     assert 16 < held.sum() < 48
     torch.testing.assert_close(scales, (0.8 * ~held)[:, None].expand(n, 3))
     part = replace(batch, latents=batch.latents[5:9], positions=batch.positions[5:9], captions=[""] * 4)
-    torch.testing.assert_close(stage.encoded(part)[0], latents[5:9], rtol=0, atol=0)
+    torch.testing.assert_close(stage.encode_batch(part)[0], latents[5:9], rtol=0, atol=0)
 
 
 def test_target_and_online_network_start_equal_and_the_target_follows(folder: Path, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def keep(path: Path, row: dict[str, Any]) -> None:
     write_text(path, json.dumps({"runs": [*runs, row]}, indent=1) + "\n")
 
 
-def resolved(options: argparse.Namespace) -> RunConfig:
+def resolve(options: argparse.Namespace) -> RunConfig:
     """The config with what the options change. Raises ConfigError."""
     changes = [f"batch.size={options.batch}", *options.changes]
     if options.gradient_checkpointing is not None:
@@ -179,7 +179,7 @@ def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments[1:])
 
     def run() -> int:
-        config = resolved(options)
+        config = resolve(options)
         if options.device == "cuda" and not torch.cuda.is_available():
             raise ConfigError("got --device cuda; expected a CUDA card that this PyTorch can use")
         row = row_of(config, options, arguments)

@@ -40,7 +40,7 @@ def names() -> list[str]:
 
 
 def guarded(run: Callable[[], int]) -> int:
-    """Errors that a person can act on end as one message, without a traceback."""
+    """Run a command; an error that a person can act on ends it with one message, without a traceback."""
     try:
         return run()
     except Interrupted as stop:

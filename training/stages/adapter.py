@@ -96,8 +96,8 @@ class AdapterStage(ConditionedPreviews[AdapterConfig]):
         return hints
 
     def step(self, batch: Batch, backward: Backward, autocast: Autocast) -> dict[str, Tensor]:
-        latents, context = self.encoded(batch)
-        t, noise, silent = self._drawn(batch.positions, latents)
+        latents, context = self.encode_batch(batch)
+        t, noise, silent = self._draw(batch.positions, latents)
         context = torch.where(silent[:, None, None], self.null.to(context), context)
         with torch.no_grad():
             conditioning = self.conditioning(batch, latents)
@@ -113,7 +113,7 @@ class AdapterStage(ConditionedPreviews[AdapterConfig]):
             "n": t * self.solver.steps // TRAIN_STEPS,
         }
 
-    def _drawn(self, positions: Tensor, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _draw(self, positions: Tensor, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of each sample: t (b,), noise like latents, and whether its caption is left out (b,)."""
         rows = []
         for position in positions.tolist():
@@ -125,5 +125,5 @@ class AdapterStage(ConditionedPreviews[AdapterConfig]):
         return t, noise, silent
 
     def _weight(self, alpha_bar: Tensor) -> Tensor:
-        """Of a squared error of the noise: with it that of x_0 counts snr, within the config's limits."""
+        """Weight of a squared error in the noise: min-SNR, within the config's limits."""
         return snr_weight(alpha_bar, *self.section.snr)

@@ -38,7 +38,7 @@ class Consistency(Stage[C]):
         return consistency_function(x, x0_from_eps(x, eps, self.alpha_bar.to(x.device)[t]), t)
 
     def step(self, batch: Batch, backward: Backward, autocast: Autocast) -> dict[str, Tensor]:
-        latents, context = self.encoded(batch)
+        latents, context = self.encode_batch(batch)
         c, frames = self.config, latents.shape[1]
         draws = draw(c.seed, batch.positions, tuple(latents.shape[1:]), self.solver.steps, c.solver.guidance)
         n = draws.n.to(latents.device)

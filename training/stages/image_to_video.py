@@ -43,8 +43,8 @@ class EncoderSection(Section):
     reading: how the image is given (training/image_conditioning.py); only `latents` can be exported.
     motion: whether the motion weights learn along, at `motion_rate` times the learning rate.
     motion_scale: as the clips will be sampled; the authors use 0.8.
-    static_share: share of the clips that are shown as their first frame held, at motion scale 0: without any,
-    the motion weights need not heed the scale.
+    static_share: share of the clips that stand still, at motion scale 0. Without any, the motion weights may
+    ignore the scale.
     """
 
     reading: Literal["latents", "pixels", "first_frame"] = "latents"
@@ -121,19 +121,19 @@ class ImageToVideoStage(ConditionedPreviews[ImageToVideoConfig], TeacherFree[Ima
     def lr_factor(self, name: str) -> float:
         return 1.0 if name.startswith(ENCODER) else self.section.motion_rate
 
-    def encoded(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Latents and context; stills are their first frame held."""
-        latents, context = super().encoded(batch)
-        still = self.still(batch).to(latents.device)[:, None, None, None, None]
-        return torch.where(still, latents[:, :1], latents), context
+    def encode_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Latents and context; a static clip is its first frame, held."""
+        latents, context = super().encode_batch(batch)
+        static = self.is_static(batch).to(latents.device)[:, None, None, None, None]
+        return torch.where(static, latents[:, :1], latents), context
 
-    def still(self, batch: Batch) -> Tensor:
-        """(b,) which clips are shown as stills. Drawn apart from their noise, which stays as it would be."""
+    def is_static(self, batch: Batch) -> Tensor:
+        """(b,) which clips stand still. Drawn by generators of its own: the noise stays as it would be."""
         draws = [sample_generator(~self.config.seed, p) for p in batch.positions.tolist()]
         return torch.stack([torch.rand((), generator=g) < self.section.static_share for g in draws])
 
     def conditioning(self, batch: Batch, latents: Tensor) -> Reference:
-        """The clips' first frames."""
+        """The first frame of each clip, and how much it may move."""
         first, pixels = latents[:, 0], None
         if self.section.reading == "pixels":
             clips = batch.pixels
@@ -142,11 +142,11 @@ class ImageToVideoStage(ConditionedPreviews[ImageToVideoConfig], TeacherFree[Ima
         images = conditioning(self.section.reading, first, pixels, frames)
         reference = Reference(images, self.section.motion_scale)
         self.remember(batch, reference, frames)
-        scales = self.section.motion_scale * ~self.still(batch)
+        scales = self.section.motion_scale * ~self.is_static(batch)
         return replace(reference, motion_scale=repeat(scales.to(latents), "b -> (b f)", f=frames))
 
     def after_update(self) -> None:
-        """The targets follow: theta- <- mu theta- + (1 - mu) theta."""
+        """theta- <- mu theta- + (1 - mu) theta, the encoder's likewise."""
         ema_update(self.encoder_minus.parameters(), self.encoder.parameters(), self.mu)
         if self.section.motion:
             ema_update(self.theta_minus.parameters(), self.theta.parameters(), self.mu)

@@ -1,4 +1,4 @@
-"""Sample grids of the stages whose clips are conditioned on an image or on hints."""
+"""Sample grids of stages that condition clips on an image or on hints."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Draws:
 def draw(
     seed: int, positions: Tensor, shape: tuple[int, ...], steps: int, scales: tuple[float, float]
 ) -> Draws:
-    """shape: of one clip's latents; scales: range of the cfg scale 1 + w."""
+    """What is random about a batch. shape: of one clip's latents; scales: range of the cfg scale 1 + w."""
     rows = []
     for position in positions.tolist():
         generator = sample_generator(seed, position)
@@ -109,7 +109,7 @@ class Stage(ABC, Generic[C]):
 
     @classmethod
     def sampled_files(cls, config: C, exported: Path) -> dict[str, Path | None]:
-        """Files of the base, in place of the config's, that clips of the trained model need.
+        """Files that clips of the trained model need in place of those of the config's base.
 
         exported: the main file that the run exported. Raises ConfigError where clips need more than captions.
         """
@@ -120,7 +120,7 @@ class Stage(ABC, Generic[C]):
 
     @classmethod
     def settings(cls, config: C) -> dict[str, Any]:
-        """What, beside the stage, tells one measurement of speed from another."""
+        """What sets measurements of speed of this stage apart from each other."""
         return {}
 
     @abstractmethod
@@ -153,10 +153,10 @@ class Stage(ABC, Generic[C]):
         return {}
 
     def load_extra(self, state: dict[str, Tensor]) -> None:  # noqa: B027
-        """Take back what `extra_state` gave."""
+        """Load what `extra_state` saved."""
 
     def metrics(self) -> dict[str, float]:
-        """What the log has of this stage, beside what every step returns."""
+        """Numbers for the log that belong to this stage alone."""
         return {}
 
     def eps(self, x: Tensor, t: Tensor, context: Tensor, model: nn.Module, autocast: Autocast) -> Tensor:
@@ -172,7 +172,7 @@ class Stage(ABC, Generic[C]):
             )
         return rearrange(out.float(), "(b f) c h w -> b f c h w", b=b)
 
-    def encoded(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def encode_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Latents (b, f, 4, h, w) float32 in model units and context (b, 77, c), on the base's device."""
         device = self.base.device
         if batch.latents is not None:
