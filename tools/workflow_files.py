@@ -11,6 +11,8 @@ from typing import Any
 import av
 from PIL import Image
 
+from animatelcm_core.atomic import write_text
+
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS, TWINS = ROOT / "workflows", ROOT / "tests" / "api"
 MEDIA = ("LoadImage", "LoadVideo")  # nodes whose first value is a file of the user's in input/
@@ -56,7 +58,7 @@ def read(path: Path) -> dict[str, Any]:
 def write(path: Path, content: dict[str, Any]) -> None:
     """Write JSON as ASCII: ComfyUI opens such files with the platform's encoding."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="ascii", newline="\n")
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def models(workflow: dict[str, Any]) -> Iterator[dict[str, str]]:
