@@ -148,8 +148,10 @@ class Trainer:
     def update(self, batches: Iterator[Batch], window: LogWindow) -> float:
         """One optimizer step of `accumulate` micro-batches. Returns seconds spent waiting for data."""
         c, waited = self.config, 0.0
+        # 1. The learning rate of this step.
         for group in self.optimizer.param_groups:
-            group["lr"] = group["factor"] * self._rate(self.step)
+            group["lr"] = group["factor"] * self._lr(self.step)
+        # 2. Gradients of all micro-batches, summed; processes average them with the last one.
         self.optimizer.zero_grad(set_to_none=True)
         for i in range(c.batch.accumulate):
             began = time.monotonic()
@@ -161,7 +163,7 @@ class Trainer:
                     self.tflop = self._count(batch)
                 window.add(self._micro(batch))
         norm = self.accelerator.clip_grad_norm_(self.params.values(), c.optim.max_grad_norm)
-        # Gradients are averaged by now: the norm is the same in every process.
+        # 3. The update. Gradients are averaged by now: the norm is the same in every process.
         window.norm = float(norm)  # type: ignore[arg-type]
         if self._usable(window.norm):
             self.optimizer.step()
@@ -204,7 +206,7 @@ class Trainer:
             groups.setdefault(self.stage.lr_factor(name), []).append(parameter)
         return [{"params": members, "factor": factor} for factor, members in groups.items()]
 
-    def _rate(self, step: int) -> float:
+    def _lr(self, step: int) -> float:
         optim = self.config.optim
         return lr_at(optim.lr, optim.warmup, step, self.config.steps, optim.schedule == "cosine")
 
@@ -224,7 +226,7 @@ class Trainer:
         row = window.row(self.accelerator.gather)
         row |= {
             "norm": window.norm,
-            "rate": self._rate(self.step - 1),
+            "rate": self._lr(self.step - 1),
             "clips_per_second": clips / seconds,
             "data_wait": waited / seconds,
             "tflop": self.tflop * self.step,

@@ -93,19 +93,19 @@ def plan_of(options: argparse.Namespace) -> Plan:
     if min(clips, frames, *options.steps) < 1:
         raise ConfigError("got a number below 1 of clips, frames or steps; expected 1 or more")
     return Plan(
-        base,
-        captions,
-        clips,
-        tuple(sorted(set(options.steps))),
-        options.method,
-        value_or(options.guidance, 1.0 if options.method == "lcm" else PAPER_GUIDANCE),
-        value_or(options.spacing, "trailing" if options.method == "dpm++" else "simple"),
-        frames,
-        (height, width),
-        options.seed,
-        options.lora_strength,
-        options.schedule,
-        options.precision,
+        base=base,
+        captions=captions,
+        clips=clips,
+        steps=tuple(sorted(set(options.steps))),
+        sampler=options.method,
+        guidance=value_or(options.guidance, 1.0 if options.method == "lcm" else PAPER_GUIDANCE),
+        spacing=value_or(options.spacing, "trailing" if options.method == "dpm++" else "simple"),
+        frames=frames,
+        size=(height, width),
+        seed=options.seed,
+        strength=options.lora_strength,
+        schedule=options.schedule,
+        precision=options.precision,
     )
 
 

@@ -46,14 +46,14 @@ def tar_index(path: Path) -> TarIndex:
         raise DataError(f"got {error.strerror} for the shard {path}; expected a tar file there.") from None
     stamp = [status.st_size, status.st_mtime_ns]
     beside = path.with_name(path.name + ".index.json")
-    kept = _kept(beside, stamp)
-    if kept is None:
-        kept = _made(path)
-        _keep(beside, stamp, kept)
-    return kept
+    index = _stored(beside, stamp)
+    if index is None:
+        index = _build(path)
+        _store(beside, stamp, index)
+    return index
 
 
-def _kept(beside: Path, stamp: list[int]) -> TarIndex | None:
+def _stored(beside: Path, stamp: list[int]) -> TarIndex | None:
     try:
         stored = json.loads(beside.read_text(encoding="utf-8"))
         if stored["stamp"] != stamp:
@@ -68,12 +68,12 @@ def _kept(beside: Path, stamp: list[int]) -> TarIndex | None:
         return None
 
 
-def _keep(beside: Path, stamp: list[int], index: TarIndex) -> None:
+def _store(beside: Path, stamp: list[int], index: TarIndex) -> None:
     with contextlib.suppress(OSError):  # a read-only folder or a full disk: it is made anew at each start
         write_text(beside, json.dumps({"stamp": stamp, **asdict(index)}))
 
 
-def _made(path: Path) -> TarIndex:
+def _build(path: Path) -> TarIndex:
     from webdataset.tariterators import group_by_keys  # imports a lot: only where tars are read
 
     damage: list[str] = []
