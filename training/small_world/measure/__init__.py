@@ -1,0 +1,1 @@
+"""What is measured: models that sample clips, numbers, tables and pictures of them."""

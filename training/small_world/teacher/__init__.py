@@ -1,0 +1,1 @@
+"""What is distilled: a small Stable Diffusion with motion, made from nothing."""

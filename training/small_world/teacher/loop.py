@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TextIO
 
 import torch
 from torch import Tensor, nn
 
 from animatelcm_core.atomic import replacing
 
+from ...ema import ema_update
 from ...lr_schedule import lr_at
 from ...randomness import sample_generator
 
@@ -33,11 +35,6 @@ class Recipe:
     max_grad_norm: float = 1.0
     seed: int = 0
     save_every: int = 100
-
-
-def save_atomic(payload: object, path: Path) -> None:
-    with replacing(path) as file:
-        torch.save(payload, file)
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -62,9 +59,42 @@ def save_state(
 ) -> None:
     """What `train` resumes from."""
     current = {n: p.detach() for n, p in params.items()}
-    save_atomic(
-        {"step": step, "params": current, "ema": dict(ema), "optimizer": optimizer.state_dict()}, path
-    )
+    state = {"step": step, "params": current, "ema": dict(ema), "optimizer": optimizer.state_dict()}
+    with replacing(path) as file:
+        torch.save(state, file)
+
+
+def load_state(
+    path: Path, params: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Tensor], int]:
+    """Read parameters and optimizer back into place; the moving average and the number of steps done."""
+    state = torch.load(path, weights_only=True)
+    with torch.no_grad():
+        for n, p in params.items():
+            p.copy_(state["params"][n])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["ema"], state["step"]
+
+
+class Log:
+    """Writes and prints a line every 25 steps and after the last: mean loss since the line before, speed."""
+
+    def __init__(self, file: TextIO, name: str, recipe: Recipe, start: int):
+        self.file, self.name, self.steps, self.start = file, name, recipe.steps, start
+        self.began, self.losses = time.monotonic(), list[float]()
+        file.write(json.dumps({"name": name, "from": start, **asdict(recipe)}) + "\n")
+
+    def add(self, done: int, loss: float, norm: float) -> None:
+        self.losses.append(loss)
+        if done % 25 and done < self.steps:
+            return
+        each = (time.monotonic() - self.began) / (done - self.start)
+        mean = sum(self.losses) / len(self.losses)
+        self.losses.clear()
+        self.file.write(json.dumps({"step": done, "loss": mean, "norm": norm, "seconds": each}) + "\n")
+        self.file.flush()
+        left = each * (self.steps - done) / 60
+        print(f"{self.name} {done}/{self.steps} loss {mean:.4f} {each:.2f} s/step {left:.0f} min left")
 
 
 def train(
@@ -83,48 +113,28 @@ def train(
     path = out / f"{name}.pt"
     params = trainable(model)
     optimizer = optimizer_of(params, recipe)
-    ema = {n: p.detach().clone() for n, p in params.items()}
-    start = 0
+    ema, start = {n: p.detach().clone() for n, p in params.items()}, 0
     if path.exists():
-        state = torch.load(path, weights_only=True)
-        with torch.no_grad():
-            for n, p in params.items():
-                p.copy_(state["params"][n])
-        ema, start = state["ema"], state["step"]
-        optimizer.load_state_dict(state["optimizer"])
-    log = (out / f"{name}.jsonl").open("a", encoding="ascii")
-    log.write(json.dumps({"name": name, "from": start, **asdict(recipe)}) + "\n")
-
-    began, losses = time.monotonic(), []
-    for step in range(start, recipe.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = lr_at(recipe.lr, recipe.warmup, step, recipe.steps, cosine=True)
-        loss = loss_of(sample_generator(recipe.seed, step))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(params.values(), recipe.max_grad_norm)
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            raise FloatingPointError(
-                f"{name}: got loss {loss.item()} at step {step}; the last good is {path}"
-            )
-        optimizer.step()
-        decay = min(recipe.ema, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for n, p in params.items():
-                ema[n].lerp_(p, 1 - decay)
-        losses.append(loss.item())
-        done = step + 1
-        if done % 25 == 0 or done == recipe.steps:
-            each = (time.monotonic() - began) / (done - start)
-            row = {"step": done, "loss": sum(losses) / len(losses), "norm": float(norm), "seconds": each}
-            losses.clear()
-            log.write(json.dumps(row) + "\n")
-            log.flush()
-            left = each * (recipe.steps - done) / 60
-            print(
-                f"{name} {done}/{recipe.steps} loss {row['loss']:.4f} {each:.2f} s/step {left:.0f} min left"
-            )
-        if done % recipe.save_every == 0 or done == recipe.steps:
-            save_state(path, done, params, ema, optimizer)
-    log.close()
+        ema, start = load_state(path, params, optimizer)
+    with (out / f"{name}.jsonl").open("a", encoding="ascii") as file:
+        log = Log(file, name, recipe, start)
+        for step in range(start, recipe.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = lr_at(recipe.lr, recipe.warmup, step, recipe.steps, cosine=True)
+            loss = loss_of(sample_generator(recipe.seed, step))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = torch.nn.utils.clip_grad_norm_(params.values(), recipe.max_grad_norm)
+            if not (torch.isfinite(loss) and torch.isfinite(norm)):
+                raise FloatingPointError(
+                    f"{name}: got loss {loss.item()} at step {step}; the last good is {path}"
+                )
+            optimizer.step()
+            # The average follows closely at first, when it is still mostly the random start.
+            decay = min(recipe.ema, (1 + step) / (10 + step))
+            ema_update((ema[n] for n in params), (p.detach() for p in params.values()), decay)
+            done = step + 1
+            log.add(done, loss.item(), float(norm))
+            if done % recipe.save_every == 0 or done == recipe.steps:
+                save_state(path, done, params, ema, optimizer)
     return ema

@@ -110,6 +110,25 @@ def _backgrounds(moving: Tensor, generator: torch.Generator) -> Tensor:
     return torch.stack([ahead * fall, ahead], dim=1)
 
 
+def _centres(
+    size: Tensor, travel: Tensor, heading: Tensor, frames: int, generator: torch.Generator
+) -> Tensor:
+    """(n, f, 2) x, y of bodies that swim `travel` pixels along `heading` and stay inside the picture."""
+    n = len(size)
+    # Along the heading, counted from the side behind the creature, with room for the whole way; and across.
+    margin = 1.28 * size  # a little more than the farthest that a body reaches from its centre
+    start = _uniform(n, margin, SIZE - margin - travel, generator)
+    across = _uniform(n, margin, SIZE - margin, generator)[:, None].expand(-1, frames)
+    along = start[:, None] + travel[:, None] * torch.linspace(0, 1, frames)
+
+    # To x and y: the side behind is the far one for those that look left or up.
+    positive = (heading.sum(1) > 0)[:, None]
+    along = torch.where(positive, along, SIZE - along)
+    horizontal = (heading[:, 0] != 0)[:, None]
+    x, y = torch.where(horizontal, along, across), torch.where(horizontal, across, along)
+    return torch.stack([x, y], dim=-1)
+
+
 def sample_clips(
     n: int,
     generator: torch.Generator,
@@ -135,18 +154,7 @@ def sample_clips(
     flip = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
     heading[~moving] *= flip[~moving, None]
 
-    # Its path: `along` the heading, from a start that leaves room for the whole way, and `across` it.
-    margin = 1.28 * size  # the farthest that any part reaches from the centre, so nothing leaves the picture
-    start = _uniform(n, margin, SIZE - margin - travel, generator)
-    across = _uniform(n, margin, SIZE - margin, generator)[:, None].expand(-1, frames)
-    along = start[:, None] + travel[:, None] * torch.linspace(0, 1, frames)
-
-    # To x and y: `along` counts from the side behind the creature, which is the far one for left and up.
-    positive = (heading.sum(1) > 0)[:, None]
-    along = torch.where(positive, along, SIZE - along)
-    horizontal = (heading[:, 0] != 0)[:, None]
-    x, y = torch.where(horizontal, along, across), torch.where(horizontal, across, along)
-    centre = torch.stack([x, y], dim=-1)
+    centre = _centres(size, travel, heading, frames, generator)
 
     # Its colour: of the palette, or up to half-way to a neighbour in it.
     palette = torch.tensor(list(COLOURS.values()))
