@@ -45,11 +45,11 @@ def write_adapter(kind: str, folder: Path) -> Path:
 def main(stage_name: str, folder: Path) -> dict[str, Any]:
     from accelerate import Accelerator
 
-    from training.commands.bench import RandomLatents
     from training.engine import Trainer
     from training.machine import peak_memory
     from training.metrics import LogWindow
     from training.runs import build_stage, export_weights, parse_run
+    from training.step_speed import RandomLatents
     from training.weights import RandomWeights
 
     name = CONFIGS[stage_name]

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,74 +21,14 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from animatelcm_core.atomic import write_text
-from training.machine import describe, peak_memory
 
-from ..arithmetic import matmul_rate, wait_for
-from ..config import ConfigError, RunConfig, SampleConfig
-from ..data.sample import Dataset, Sample
-from ..engine import Trainer
-from ..metrics import LogWindow
-from ..runs import build_stage, parse_run
+from ..config import ConfigError, RunConfig
+from ..machine import describe
+from ..runs import parse_run
 from ..stages import STAGES
+from ..step_speed import measure_step
 from ..weights import Files, RandomWeights
 from .common import add_config_options, config_path, guarded
-
-
-@dataclass(frozen=True)
-class RandomLatents(Dataset):
-    """Noise in place of encoded clips: the arithmetic is the same."""
-
-    frames: int
-    size: tuple[int, int]  # of the pictures: height, width
-    width: int  # of the text context
-
-    def __len__(self) -> int:
-        return 4096
-
-    def load(self, index: int, generator: torch.Generator) -> Sample:
-        height, width = (side // 8 for side in self.size)
-        latents = torch.randn(self.frames, 4, height, width, generator=generator)
-        return Sample(index, "", latents=latents, context=torch.randn(77, self.width, generator=generator))
-
-
-def bench(
-    config: RunConfig, size: tuple[int, int], frames: int, steps: int, accelerator: Accelerator, files: bool
-) -> dict[str, Any]:
-    """One warm-up and then `steps` optimizer steps of `config`'s stage. What every process does, together."""
-    stage = build_stage(config, accelerator, Files(config) if files else RandomWeights(config))
-    width = stage.base.unet.config["cross_attention_dim"]
-    device = accelerator.device
-    with tempfile.TemporaryDirectory() as out:  # empty: there is nothing to resume
-        config = config.model_copy(update={"out": Path(out), "samples": SampleConfig()})
-        trainer = Trainer(config, stage, RandomLatents(frames, size, width), accelerator)
-        batches, window = iter(trainer.loader), LogWindow(config.solver.steps)
-        trainer.update(batches, window)  # counts, and loads libraries
-        wait_for(device)
-        began = time.perf_counter()
-        for _ in range(steps):
-            trainer.update(batches, window)
-        wait_for(device)
-        seconds = (time.perf_counter() - began) / steps
-    memory = peak_memory(device.type)
-    dtype = torch.bfloat16 if accelerator.mixed_precision == "bf16" else torch.float32
-    clips = config.batch.size * config.batch.accumulate * accelerator.num_processes
-    return {
-        "seconds_per_step": round(seconds, 4),
-        "clips_per_second": round(clips / seconds, 4),
-        "peak_gib": round(memory, 2),
-        **_shares(trainer.tflop, seconds, matmul_rate(device, dtype) * accelerator.num_processes),
-        "loss": window.row(accelerator.gather)["loss"],
-    }
-
-
-def _shares(tflop: float, seconds: float, peak: float) -> dict[str, float]:
-    rate = tflop / seconds
-    return {
-        "tflop_per_step": round(tflop, 4),
-        "tflop_per_second": round(rate, 4),
-        "tflop_per_second_of_a_matrix_product": round(peak, 4),
-        "share_of_peak": round(rate / peak, 4),
-    }
 
 
 def settings_of(config: RunConfig, name: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -160,8 +98,8 @@ def row_of(config: RunConfig, options: argparse.Namespace, arguments: list[str])
     accelerator = Accelerator(cpu=options.device == "cpu", mixed_precision=options.precision)
     set_seed(config.seed)
     machine, frames = describe(), frames_of(config, options)
-    files = not options.random_weights
-    result = bench(config, tuple(options.size), frames, options.steps, accelerator, files)
+    weights = RandomWeights(config) if options.random_weights else Files(config)
+    result = measure_step(config, weights, accelerator, frames, tuple(options.size), options.steps)
     if not accelerator.is_main_process:
         return None
     return {
