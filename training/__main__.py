@@ -16,16 +16,16 @@ from __future__ import annotations
 import importlib
 import sys
 
-STAGES = ("image", "video", "image-to-video", "control", "adapter")  # not imported: --help is quick
-COMMANDS = ("encode", *STAGES, "adapt", "eval", "export", "bench")
+COMMANDS = ("encode", "eval", "export", "bench")  # every other word is a stage, which `train` looks up
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if not arguments or arguments[0] not in COMMANDS:
+    if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
-        return 0 if arguments and arguments[0] in ("-h", "--help") else 2
-    name = "train" if arguments[0] in (*STAGES, "adapt") else arguments[0]
+        return 0 if arguments else 2
+    name = arguments[0] if arguments[0] in COMMANDS else "train"
     command = importlib.import_module(f".commands.{name}", __package__)
     return command.main(arguments)
 

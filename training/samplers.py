@@ -20,7 +20,7 @@ from torch import Tensor
 
 from animatelcm_core.consistency import lcm_step
 from animatelcm_core.schedule import TRAIN_STEPS, Schedule
-from animatelcm_core.solver import ddim_step
+from animatelcm_core.solver import ddim_step, guided
 
 Eps = Callable[[Tensor, int, Tensor], Tensor]
 Spacing = Literal["simple", "leading", "trailing", "linspace"]
@@ -29,9 +29,7 @@ Spacing = Literal["simple", "leading", "trailing", "linspace"]
 def with_guidance(eps: Eps, empty: Tensor, guidance: float) -> Eps:
     """`eps` with classifier-free guidance, both halves in one batch. empty: (1, 77, c), no caption.
 
-    eps_u + g (eps_c - eps_u), where g is what artists call the cfg scale; at 1 the unconditional half is left
-    out. The loss of training has the paper's w = g - 1 in `animatelcm_core.solver.guided`: the same but for
-    the last bits, which is why each keeps its own form.
+    guidance: what artists call the cfg scale, the paper's 1 + w; at 1 the half without a caption is left out.
     """
     if guidance == 1:
         return eps
@@ -39,7 +37,7 @@ def with_guidance(eps: Eps, empty: Tensor, guidance: float) -> Eps:
     def both(x: Tensor, t: int, context: Tensor) -> Tensor:
         contexts = torch.cat([context, empty.expand(len(x), -1, -1)])
         cond, uncond = eps(torch.cat([x, x]), t, contexts).float().chunk(2)
-        return uncond + guidance * (cond - uncond)
+        return guided(cond, uncond, torch.tensor(guidance - 1))
 
     return both
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.__main__ import STAGES as COMMAND_WORDS
+from training import __main__ as command_line
 from training.config import fingerprint
 from training.config_file import ConfigError, read_extended
 from training.runs import CONFIGS, parse_run, read_config
@@ -28,10 +28,15 @@ def test_every_shipped_config_is_a_run(path: Path) -> None:
 
 
 def test_a_stage_has_one_name() -> None:
-    """In the registry, in configs and on the command line."""
+    """In the registry, in configs, and in what the command line says of itself."""
     for name, stage in STAGES.items():
         assert stage.name == name == stage.Config.model_fields["stage"].default
-    assert tuple(STAGES) == COMMAND_WORDS
+        assert f"\n{name} " in str(command_line.__doc__)
+
+
+def test_an_unknown_command_is_told(capsys):
+    assert command_line.main(["vidoe", "--config", "sd15_video"]) == 2
+    assert "got vidoe; expected a command of" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

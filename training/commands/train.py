@@ -14,12 +14,16 @@ import sys
 from .. import old_names
 from ..config import as_yaml
 from ..runs import read_config, train
+from ..stages import STAGES
 from .common import add_config_options, config_path, guarded
 
 
 def main(arguments: list[str]) -> int:
     command, *rest = arguments
     stages = old_names.COMMANDS.get(command, (command,))
+    if not set(stages) <= set(STAGES):
+        print(f"got {command}; expected a command of `python -m training --help`", file=sys.stderr)
+        return 2
     parser = argparse.ArgumentParser(
         prog=f"python -m training {command}", formatter_class=argparse.RawDescriptionHelpFormatter
     )
