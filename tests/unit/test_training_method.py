@@ -107,9 +107,9 @@ def test_temporal_init_zero_starts_from_single_pictures(folder: Path, tmp_path: 
     )
 
 
-def test_with_rate_zero_the_lora_grows_as_the_moving_average_of_merged_weights(folder: Path, tmp_path: Path):
+def test_with_lr_zero_the_lora_grows_as_the_moving_average_of_merged_weights(folder: Path, tmp_path: Path):
     mu = 0.8
-    trainer = video(folder, tmp_path, mu=mu, optim={"rate": 0.0, "weight_decay": 0.0}, steps=5)
+    trainer = video(folder, tmp_path, mu=mu, optim={"lr": 0.0, "weight_decay": 0.0}, steps=5)
     stage = trainer.stage
     base = load_base(BaseConfig(variant="shapes", checkpoint=CHECKPOINT)).unet
     merged = copy.deepcopy(base)
