@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from animatelcm_core.formats import load_motion, read_tensors, require_lora
 from tests.support.small_run import config_of, trainer_of, write_lora
 from training import checkpoint, engine
-from training.config import ConfigError
+from training.config import ConfigError, fingerprint, fingerprints
 from training.engine import Interrupted, Trainer
 from training.lr_schedule import lr_at
 from training.metrics import trim
@@ -223,6 +223,15 @@ def test_a_config_that_is_refused_does_not_replace_the_saved_one(folder: Path, t
     with pytest.raises(ConfigError, match="the config that is saved beside the checkpoints"):
         train(config_of("image", folder, out=tmp_path / "run", steps=1, seed=1))
     assert (tmp_path / "run" / "config.yaml").read_text() == saved
+
+
+def test_a_checkpoint_of_the_old_names_is_resumed(folder: Path, tmp_path: Path) -> None:
+    config = config_of("image", folder, out=tmp_path / "run", steps=1)
+    (old,) = fingerprints(config, 1) - {fingerprint(config, 1)}
+    train(config)
+    (path,) = (tmp_path / "run" / "checkpoints").glob("*/state.json")
+    path.write_text(path.read_text().replace(fingerprint(config, 1), old))
+    assert trainer_of(config).step == 1
 
 
 def test_a_run_exports_where_its_base_is_not(folder: Path, tmp_path: Path):
