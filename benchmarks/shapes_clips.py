@@ -21,6 +21,8 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,21 +33,22 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from animatelcm_core.atomic import write_text  # noqa: E402
 from frontdoor.api import Client  # noqa: E402
-from frontdoor.hosts import checkout  # noqa: E402
+from frontdoor.hosts import Host, checkout  # noqa: E402
 from frontdoor.server import Server, gpu_usable, install_demo_model, make_base  # noqa: E402
 from training.eval.intervals import wilson  # noqa: E402
 from training.small_world.experiments import style  # noqa: E402
 from training.small_world.measure import pictures  # noqa: E402
 from training.small_world.paths import JUDGE  # noqa: E402
 from training.small_world.world import judge  # noqa: E402
-from training.small_world.world.clips import captions_of, labels_in_turn  # noqa: E402, caption  # noqa: E402
+from training.small_world.world.clips import captions_of, labels_in_turn  # noqa: E402
 
 FIRST_SEED = 500_000
-
-
+SHOWN = 12  # clips on the sheet
 SETTINGS = {"demo": (4, 1.0), "inked": (4, 1.0), "teacher": (25, 3.0)}
 DEMO = ROOT / "demo"
+Read = tuple[list[dict[str, Any]], list[torch.Tensor]]  # rows, and the first clips
 LCM = ("shapes_lcm_motion.safetensors", "shapes_lcm_lora.safetensors", 1.0)
 
 
@@ -81,6 +84,48 @@ def run_graph(client: Client, graph: dict[str, Any]) -> torch.Tensor:
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 255
 
 
+@contextmanager
+def demo_server(host: Host, inked: bool) -> Iterator[Client]:
+    """A client of a server on `host` with the demo's files, and the inked checkpoint if asked for."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_base(folder)
+        install_demo_model(folder)
+        if inked:
+            to = folder / "models" / "checkpoints" / "shapes_inked.safetensors"
+            style.merge_style(DEMO / "shapes_sd.safetensors", DEMO / "shapes_inked_lora.safetensors", to)
+        python = Path(sys.executable)
+        with (
+            Server(host, folder, python=python, gpu=gpu_usable(python)) as server,
+            Client(server.url) as client,
+        ):
+            yield client
+
+
+def read_clips(client: Client, graph: dict[str, Any], n: int, steps: int, guidance: float) -> Read:
+    """Run a graph for each of n clips and read what came out."""
+    net, labels, rows, shown = judge.load(JUDGE), labels_in_turn(n), [], []
+    for i, text in enumerate(captions_of(labels)):
+        clip = run_graph(client, clip_graph(graph, text, FIRST_SEED + i, steps, guidance))
+        right = judge.read(clip[None], net).right(labels[i : i + 1])
+        rows.append({"seed": FIRST_SEED + i, "text": text, **{k: bool(v) for k, v in right.items()}})
+        if len(shown) < SHOWN:
+            shown.append(clip)
+        if (i + 1) % 20 == 0:
+            share = sum(row["all"] for row in rows) / len(rows)
+            print(f"{i + 1}/{n} all right {share:.3f}", flush=True)
+    return rows, shown
+
+
+def shares(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Shares that are right, with their 95 % intervals."""
+    summary = {}
+    for key in ("colour", "shape", "motion", "all"):
+        hits = sum(row[key] for row in rows)
+        summary[key] = {"share": round(hits / len(rows), 4), "interval95": wilson(hits, len(rows))}
+    return summary
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -94,38 +139,10 @@ def main() -> None:
     options = parser.parse_args()
     steps, guidance = SETTINGS[options.model]
     steps, guidance = options.steps or steps, options.guidance or guidance
-    graph = base_graph(options.model)
-    net = judge.load(JUDGE)
-    labels = labels_in_turn(options.clips)
-    texts = captions_of(labels)
     options.to.mkdir(parents=True, exist_ok=True)
-    host = checkout(options.host)
-    rows, kept, began = [], [], time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
-        make_base(Path(folder))
-        install_demo_model(Path(folder))
-        if options.model == "inked":
-            inked = Path(folder) / "models" / "checkpoints" / "shapes_inked.safetensors"
-            style.merge_style(DEMO / "shapes_sd.safetensors", DEMO / "shapes_inked_lora.safetensors", inked)
-        gpu = gpu_usable(Path(sys.executable))
-        with (
-            Server(host, Path(folder), python=Path(sys.executable), gpu=gpu) as server,
-            Client(server.url) as client,
-        ):
-            for i in range(options.clips):
-                text = texts[i]
-                clip = run_graph(client, clip_graph(graph, text, FIRST_SEED + i, steps, guidance))
-                right = judge.read(clip[None], net).right(labels[i : i + 1])
-                rows.append({"seed": FIRST_SEED + i, "text": text, **{k: bool(v) for k, v in right.items()}})
-                if len(kept) < 12:
-                    kept.append(clip)
-                if (i + 1) % 20 == 0:
-                    share = sum(row["all"] for row in rows) / len(rows)
-                    print(f"{i + 1}/{options.clips} all right {share:.3f}", flush=True)
-    summary = {}
-    for key in ("colour", "shape", "motion", "all"):
-        hits = sum(row[key] for row in rows)
-        summary[key] = {"share": round(hits / len(rows), 4), "interval95": wilson(hits, len(rows))}
+    host, began = checkout(options.host), time.monotonic()
+    with demo_server(host, options.model == "inked") as client:
+        rows, shown = read_clips(client, base_graph(options.model), options.clips, steps, guidance)
     result = {
         "command": f"python quickstart.py bench shapes_clips -- --model {options.model} "
         f"--clips {options.clips} --steps {steps} --guidance {guidance:g}",
@@ -135,13 +152,12 @@ def main() -> None:
         "seconds": round(time.monotonic() - began),
         "steps": steps,
         "guidance": guidance,
-        "summary": summary,
+        "summary": shares(rows),
         "clips": rows,
     }
-    (options.to / f"{options.model}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="ascii")
-    strips = [pictures.strip(clip[::2]) for clip in kept]
-    pictures.save_grid(torch.cat(strips, dim=1), options.to / f"{options.model}_clips.webp")
-    print(json.dumps(summary, indent=1))
+    write_text(options.to / f"{options.model}.json", json.dumps(result, indent=1) + "\n")
+    pictures.save_clips([clip[::2] for clip in shown], options.to / f"{options.model}_clips.webp")
+    print(json.dumps(result["summary"], indent=1))
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class Evaluation(Protocol):
         """What real clips look like, measured once and kept in the folder `cache`."""
         ...
 
-    def judged(
+    def measure_videos(
         self, clips: Sequence[Path], captions: Sequence[str], frames: int, space: Any
     ) -> dict[str, Any]:
         """Measures of the clips, by name. space: of `reference`."""

@@ -133,7 +133,7 @@ def own_metric(options: argparse.Namespace, plan: Plan) -> tuple[Metric, dict[st
 
     def measure(steps: int) -> dict[str, Any]:
         space, paths = metrics.reference(options.to / "features", clips), plan.paths(options.to, steps)
-        return metrics.judged(paths, plan.clip_captions(), plan.frames, space)
+        return metrics.measure_videos(paths, plan.clip_captions(), plan.frames, space)
 
     return measure, metrics.about(clips)
 

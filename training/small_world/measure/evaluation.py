@@ -39,7 +39,9 @@ def labels_of(captions: Sequence[str]) -> Tensor:
     return torch.tensor([known[text] for text in captions])
 
 
-def judged(clips: Sequence[Path], captions: Sequence[str], frames: int, space: Space) -> dict[str, Any]:
+def measure_videos(
+    clips: Sequence[Path], captions: Sequence[str], frames: int, space: Space
+) -> dict[str, Any]:
     """Shares of colour, shape, motion and all three right, caption agreement, Frechet distance; intervals."""
     net, labels, parts = judge.load(JUDGE), labels_of(captions), []
     for start in range(0, len(clips), BATCH):

@@ -23,6 +23,7 @@ from ...randomness import sample_generator
 from ...roles import Parts
 from ..world import domains, judge
 from ..world.clips import FRAMES, all_labels, captions_of, draw, sample_clips
+from ..world.words import tokenize
 from . import networks
 from .stages.image import IMAGE_SCHEDULE, load_image
 from .stages.judge import load_judge
@@ -92,7 +93,7 @@ def draw_samples(out: Path, clips: int, guidance: float, seed: int, motion: bool
     parts, schedule = Parts(), IMAGE_SCHEDULE
     if motion:
         parts, schedule = Parts(motion=load_motion(out)), MOTION_SCHEDULE
-    base = Base("shapes", image.unet, vae, image.text, networks.tokenize)
+    base = Base("shapes", image.unet, vae, image.text, tokenize)
     pipeline, sampling = Pipeline.of(base, schedule, parts), Sampling("ddim", 25, guidance)
     combinations = all_labels()
     labels = torch.tensor([combinations[i % len(combinations)] for i in range(clips)])

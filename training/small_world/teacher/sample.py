@@ -19,7 +19,7 @@ from ...pipeline import Conditions, Pipeline, Sampling
 from ...roles import Parts
 from ...tensor_files import save_tensors
 from ..paths import DEMO
-from .networks import tokenize
+from ..world.words import tokenize
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
