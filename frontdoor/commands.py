@@ -109,7 +109,7 @@ def _host(options: argparse.Namespace) -> Host:
     """Make the environment and the ComfyUI of these options ready."""
     if options.comfyui is None:
         environment.ensure("run")
-        return hosts.pinned(options.host)
+        return hosts.ensure_pinned(options.host)
     own = hosts.checkout(options.comfyui)  # first of all: it may be the wrong folder
     environment.ensure("run")
     return hosts.with_frontend(own)

@@ -43,10 +43,10 @@ FRONTEND_PIN = Pin(REQUIREMENTS / f"frontend-{OLD_FRONTEND}.txt", "comfyui_front
 
 def find(name: str) -> Host:
     """The pinned host of that version, downloaded if need be, or the checkout there. Raises Problem."""
-    return pinned(name) if name in HOST_PINS else with_frontend(checkout(Path(name)))
+    return ensure_pinned(name) if name in HOST_PINS else with_frontend(checkout(Path(name)))
 
 
-def pinned(version: str) -> Host:
+def ensure_pinned(version: str) -> Host:
     """The pinned host of that version, downloaded if need be. Raises Problem."""
     path = HOSTS / version
     fetch(HOST_PINS[version], path, f"ComfyUI {version}")

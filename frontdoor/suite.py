@@ -82,7 +82,7 @@ def _quick() -> Part:
 
 def _all_parts(tested: Sequence[Host]) -> list[Part]:
     """Style, types, unit tests, then each host's tests and the browser's on it."""
-    hosts.pinned(hosts.NEWEST)  # pyright reads its types
+    hosts.ensure_pinned(hosts.NEWEST)  # pyright reads its types
     module = (str(PYTHON), "-m")
     parts = [
         Part("ruff check", command=(*module, "ruff", "check", ".")),

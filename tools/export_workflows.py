@@ -16,13 +16,13 @@ from frontdoor.problem import Problem
 
 from . import workflow_files
 from .frontend import Frontend
-from .newest import newest_host, opened
+from .newest import newest_host, open_page
 from .workflow_files import ROOT, VIRTUAL
 
 
 def main() -> int:
     """Exit status 0 when every file is written."""
-    with newest_host() as server, opened(server) as frontend:
+    with newest_host() as server, open_page(server) as frontend:
         for file in workflow_files.all_files():
             export(frontend, file, server.host.version)
             print(file.name)

@@ -20,7 +20,7 @@ from .frontend import Frontend, chromium
 @contextmanager
 def newest_host() -> Iterator[Server]:
     """A running server whose lists hold every model file that the workflows name (empty ones)."""
-    host = hosts.pinned(hosts.NEWEST)
+    host = hosts.ensure_pinned(hosts.NEWEST)
     with tempfile.TemporaryDirectory(prefix="animatelcm-") as folder:
         base = Path(folder)
         make_base(base)
@@ -32,7 +32,7 @@ def newest_host() -> Iterator[Server]:
 
 
 @contextmanager
-def opened(server: Server) -> Iterator[Frontend]:
+def open_page(server: Server) -> Iterator[Frontend]:
     """The server's page, open. Raises Problem without a Chromium."""
     browser = find_chromium()
     if browser is None:

@@ -22,7 +22,7 @@ from frontdoor.watched import titled, watched
 
 from . import workflow_files
 from .frontend import Frontend
-from .newest import newest_host, opened
+from .newest import newest_host, open_page
 from .workflow_files import VIRTUAL, WorkflowFile
 
 WIDTH, HEIGHT = 720, 540  # of the picture; the card is square, with two lines of text below
@@ -68,7 +68,7 @@ def main() -> int:
                 IMAGE: sheet(image_rows(client)),
                 CONTROLLED: sheet(controlled_rows(client)),
             }
-        with opened(server) as frontend:
+        with open_page(server) as frontend:
             for file in workflow_files.all_files():
                 if file not in pictures:
                     pictures[file] = draw_graph(frontend, file)
