@@ -43,7 +43,9 @@ def test_the_video_has_all_frames(client: Client) -> None:
 
 
 def test_words_are_the_tokens_of_the_host(comfy: Comfy) -> None:
-    words = json.loads((ROOT / "training" / "shapes" / "words.json").read_text(encoding="ascii"))
+    words = json.loads(
+        (ROOT / "training" / "small_world" / "world" / "words.json").read_text(encoding="ascii")
+    )
     clip = comfy.run("AnimateLCM_LoadDemo", mode="text to video")[1]
     tokens = clip.tokenize(" ".join(words))["l"][0]
     assert [token for token, _ in tokens[1 : len(words) + 1]] == list(words.values())
