@@ -1,4 +1,4 @@
-"""Files that appear under their name when they are complete: a kill or a full disk leaves the old one."""
+"""Atomic writes: a file gets its name once it is complete; a crash or a full disk leaves the old file."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import BinaryIO
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """A name beside `path` for code that writes a file by name: at the end on the disk and renamed to `path`.
+    """Yield a temporary path beside `path` to write to; at the end it is synced and renamed to `path`.
 
-    The name is this process's own, so two processes may write the same `path`: the later one stays. If
-    anything goes wrong the file is removed and `path` is as it was.
+    Its name is this process's own, so two processes may write the same `path`: the later one stays. If
+    anything goes wrong, the temporary file is removed and `path` is as it was.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -30,7 +30,7 @@ def beside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that replaces `path` once it is written, or is removed if anything goes wrong."""
+    """Yield a binary file that replaces `path` at the end, or is removed if anything goes wrong."""
     with beside(path) as part, part.open("wb") as file:
         yield file
 

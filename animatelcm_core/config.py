@@ -27,7 +27,7 @@ class MotionConfig:
     max_frames: int = 64
 
     def modules(self) -> dict[str, int]:
-        """Published name of every temporal module -> its channels, in the order of the UNet's own run."""
+        """Published name of every temporal module -> its channels, in the order that the UNet runs them."""
         names = {
             f"down_blocks.{level}.motion_modules.{layer}": c
             for level, c in enumerate(self.channels)

@@ -1,4 +1,4 @@
-"""Windows over a clip longer than the motion model was trained for: which frames, what weight, which noise.
+"""Windows over a clip that is longer than the motion model was trained for: frames, weights and noise.
 
 Each step evaluates the windows one by one and averages what they say of a frame, weighted by where in its
 window the frame stands (a frame in the middle has seen neighbours on both sides). `freenoise_order` is
@@ -61,7 +61,7 @@ def halves(step: int) -> float:
 
 
 def pyramid(length: int, overlap: int) -> list[float]:
-    """Rises to the middle frame by frame."""
+    """Rises frame by frame to the middle."""
     return [float(min(k + 1, length - k)) for k in range(length)]
 
 
@@ -79,7 +79,7 @@ FUSES: dict[str, Fuse] = {"pyramid": pyramid, "linear": linear, "flat": flat}
 
 
 def freenoise_order(windows: Sequence[Sequence[int]], frames: int, seed: int) -> list[int]:
-    """For each of `frames` frames the frame whose noise it gets; no window gets the same noise twice.
+    """For each of `frames` frames, the frame whose noise it gets; no window gets the same noise twice.
 
     The first window keeps its own. Every other one has the first one's in another order as far as it can: at
     the seam of a loop, where two neighbours want different pieces, a frame keeps its own noise.

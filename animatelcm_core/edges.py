@@ -1,4 +1,4 @@
-"""Edges of frames, as hints for a ControlNet or T2I-Adapter: for nodes, and for training on the fly.
+"""Finds the edges of frames, as hints for a ControlNet or T2I-Adapter; for nodes and for training.
 
 `canny` has lines of one pixel (Canny 1986: blur, gradient, thinning, two thresholds), `soft` the strength of
 the gradient itself. Gradients are Sobel's, unnormalised, of grey values 0..1: 0.4 is OpenCV's threshold 100.

@@ -73,7 +73,7 @@ class ImageEncoder(nn.Module):
 
 
 def zero_conv_in(encoder: ImageEncoder) -> ImageEncoder:
-    """The authors' start of training: the image's own part is silent at first, its positions are not."""
+    """Zero the first layer, as the authors start training: the image adds nothing yet, its positions do."""
     nn.init.zeros_(encoder.conv_in.weight)
     nn.init.zeros_(encoder.conv_in.bias)
     return encoder

@@ -1,4 +1,4 @@
-"""From a checked motion file to a `MotionModel` and an `ImageEncoder` with its weights."""
+"""Builds a `MotionModel` and an `ImageEncoder` with the weights of a checked motion file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a weights file is, read from the names and shapes of its tensors.
+"""Tells what a weights file is by the names and shapes of its tensors.
 
 People take one kind of file for another; a message that names the kind saves them the search.
 """
@@ -38,7 +38,7 @@ class Identity:
 
 
 class _Contents:
-    """Names and shapes of a file, with the questions that the tests below ask."""
+    """Names and shapes of a file's tensors, with what the tests below need to know about them."""
 
     def __init__(self, tensors: Mapping[str, Tensor]):
         self.shapes = {key: tuple(value.shape) for key, value in tensors.items()}

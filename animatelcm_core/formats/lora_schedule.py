@@ -1,4 +1,4 @@
-"""Which of AnimateLCM's two LCM LoRAs a file is. Keys and shapes are the same in both."""
+"""Tells AnimateLCM's two LCM LoRAs apart: their keys and shapes are the same."""
 
 from __future__ import annotations
 

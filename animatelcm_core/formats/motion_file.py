@@ -1,4 +1,4 @@
-"""A motion file, read and checked: `load_motion`."""
+"""Reads and checks a motion file: `load_motion`."""
 
 from __future__ import annotations
 

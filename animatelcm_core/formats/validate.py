@@ -1,4 +1,4 @@
-"""Every tensor of a file against what is expected: names, shapes, floating point, finite numbers."""
+"""Checks the tensors of a file: names, shapes, floating point, finite numbers."""
 
 from __future__ import annotations
 

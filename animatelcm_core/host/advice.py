@@ -1,4 +1,4 @@
-"""What an artist does with a file of another kind: the node that takes it, and the folder it goes to.
+"""Advice on files of another kind: the node that loads the file, and the folder it belongs in.
 
 The core says what a file is; this is the host's side of the same message.
 """
@@ -44,7 +44,7 @@ ADVICE: dict[str, str] = {
 
 @contextmanager
 def for_artists() -> Iterator[None]:
-    """Adds to a FormatError about a file of another kind what an artist does with it."""
+    """Add this advice to a FormatError about a file of another kind."""
     try:
         yield
     except FormatError as error:

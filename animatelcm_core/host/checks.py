@@ -1,4 +1,4 @@
-"""Validation of a MODEL, of a clip's length and of what nodes are given.
+"""Validation of a MODEL, of a clip's length and of the values that nodes get.
 
 Errors (ValueError) are for what cannot work; warnings are lists of sentences for what works badly.
 """
@@ -92,13 +92,13 @@ def frame_warnings(frames: int) -> list[str]:
     ]
 
 
-def check_choice(what: str, given: str, known: Iterable[Choice]) -> Choice:
-    """The one of the `known` that is `given`, else ValueError: ComfyUI 0.3.75 lets any text through."""
+def check_choice(what: str, value: str, known: Iterable[Choice]) -> Choice:
+    """`value` if it is one of `known`, else ValueError: ComfyUI 0.3.75 lets any text through."""
     known = list(known)
     for choice in known:
-        if choice == given:
+        if choice == value:
             return choice
-    raise ValueError(f"got the {what} {given!r}; expected one of {', '.join(known)}. Choose one of them.")
+    raise ValueError(f"got the {what} {value!r}; expected one of {', '.join(known)}. Choose one of them.")
 
 
 def check_per_frame(count: int, what: str, frames: int, do: str) -> None:

@@ -31,7 +31,7 @@ def places(key: str) -> list[str]:
 
 
 def names(key: str) -> list[str]:
-    """Files to choose from."""
+    """Names of the files in these folders, for a node's list."""
     return folder_paths.get_filename_list(key)
 
 

@@ -1,11 +1,11 @@
-"""What is known of other packs: how they say which frames a model sees, and how they listen."""
+"""What other packs expect: how they announce the frames of a window, and how we announce ours to them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-_WINDOW = "ad_params"  # where AnimateDiff-Evolved says it; IP-Adapter nodes listen there
+_WINDOW = "ad_params"  # where AnimateDiff-Evolved announces its window; IP-Adapter nodes read it
 
 
 def window_of(transformer_options: dict[str, Any]) -> list[int] | None:
@@ -14,10 +14,10 @@ def window_of(transformer_options: dict[str, Any]) -> list[int] | None:
     return None if shown is None else list(shown)
 
 
-def told_window(options: dict[str, Any], shown: Sequence[int], frames: int) -> dict[str, Any]:
-    """`options` of one evaluation that say which of the clip's frames are shown, as AnimateDiff-Evolved does.
+def options_with_window(options: dict[str, Any], shown: Sequence[int], frames: int) -> dict[str, Any]:
+    """A copy of one evaluation's `options` that announces the frames `shown`, as AnimateDiff-Evolved does.
 
-    Its own words stay; so do the caller's dicts.
+    An announcement that is already there stays. The caller's dicts are not changed.
     """
     transformer = dict(options.get("transformer_options", {}))
     words = {"sub_idxs": list(shown), "full_length": frames, "context_length": len(shown)}
@@ -25,11 +25,11 @@ def told_window(options: dict[str, Any], shown: Sequence[int], frames: int) -> d
     return {**options, "transformer_options": transformer}
 
 
-def cuts_itself(control: Any) -> bool:
-    """Whether this is one of ComfyUI-Advanced-ControlNet, which chooses its hints itself (SparseCtrl)."""
+def picks_its_hints(control: Any) -> bool:
+    """Whether this control is ComfyUI-Advanced-ControlNet's, which picks the hints itself (SparseCtrl)."""
     return hasattr(control, "sub_idxs")
 
 
 def tell_control(control: Any, shown: Sequence[int], frames: int) -> None:
-    """Tell a control that `cuts_itself` which of the clip's frames are shown."""
+    """Tell a control that `picks_its_hints` which of the clip's frames it is evaluated on."""
     control.sub_idxs, control.full_latent_length, control.context_length = list(shown), frames, len(shown)

@@ -1,4 +1,4 @@
-"""Warnings where a person sees them: in the log and, in the browser, on the node."""
+"""Shows warnings to a person: in the log and, in the browser, on the node."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From an IMAGE of any size to the latent of a reference image, as the authors prepare it."""
+"""Turns an IMAGE of any size into the latent of a reference image, as the authors prepare it."""
 
 from __future__ import annotations
 

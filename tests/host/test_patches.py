@@ -87,7 +87,7 @@ def test_windows_of_the_host_and_of_another_pack(studio: Studio) -> None:
 
 
 def test_another_packs_words_are_added_and_never_replaced(studio: Studio) -> None:
-    told = studio.host("interop").told_window
+    told = studio.host("interop").options_with_window
     options: dict[str, Any] = {"transformer_options": {"other": 1}, "more": 2}
     words = {"sub_idxs": [3, 4], "full_length": 9, "context_length": 2}
     assert told(options, [3, 4], 9) == {"transformer_options": {"other": 1, "ad_params": words}, "more": 2}

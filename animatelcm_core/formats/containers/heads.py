@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, before any library opens it.
+"""Tells what a file is by its first bytes, before any library opens it.
 
 Downloads that went wrong (a web page, a Git LFS pointer, nothing at all) carry the right name and the wrong
 bytes. The name decides nothing: a safetensors file renamed to .ckpt is still one.
@@ -30,7 +30,7 @@ _BINARY = {
 
 
 def container(path: Path) -> Literal["safetensors", "zip", "pickle"]:
-    """How the weights in `path` are stored; FormatError if the bytes are no weights file's."""
+    """How the weights in `path` are stored; FormatError if they are not those of a weights file."""
     head = _read_head(path)
     # Safetensors first: the low byte of its header length may look like the start of a text.
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**40:

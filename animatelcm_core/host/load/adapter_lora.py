@@ -1,4 +1,4 @@
-"""A LoRA on a ControlNet or T2I-Adapter: the paper's adaptation of image adapters to video (Sec. 4.3).
+"""Puts a LoRA on a ControlNet or T2I-Adapter: the paper's adaptation of image adapters to video (Sec. 4.3).
 
 The result has weights of its own, so that the plain adapter and the adapted one can be used side by side, in
 one chain even: the host keeps one set of patches on a network at a time. A ControlNet's are patched by the

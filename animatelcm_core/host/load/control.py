@@ -1,4 +1,4 @@
-"""A ControlNet or T2I-Adapter as the host loads it."""
+"""Loads a ControlNet or T2I-Adapter through the host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A motion file as a model that the host manages: placed, unloaded and patched like its own."""
+"""Loads a motion file as a model that the host places, unloads and patches like its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..compat import may_load_on_demand, patcher_class
 
 
 class Names:
-    """A name for every network, its own for as long as it lives; an id() may come back for another one.
+    """Gives every network a unique name for as long as it lives; an id() can be used again.
 
     The host may make several networks of one file: for another device, or without on-demand loading.
     """
@@ -29,7 +29,7 @@ class Names:
         self._names: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
     def of(self, network: nn.Module) -> str:
-        """The network's name, given to it when it is asked for first."""
+        """The network's name, made on the first call."""
         return self._names.setdefault(network, uuid.uuid4().hex)
 
 
@@ -57,7 +57,7 @@ class Motion:
 
 
 def storage_dtype(file: MotionFile) -> torch.dtype:
-    """Type the weights are kept in: the host's choice for a UNet of this size, but never under 16 bits."""
+    """Type the weights are stored in: the host's choice for a UNet of this size, but never under 16 bits."""
     weights = list(file.motion.values())
     chosen = comfy.model_management.unet_dtype(
         model_params=sum(w.numel() for w in weights), weight_dtype=weights[0].dtype

@@ -1,4 +1,4 @@
-"""Stable-Diffusion-shaped checkpoints of any size, built from the host's own classes.
+"""Loads Stable-Diffusion-shaped checkpoints of any size, built from the host's own classes.
 
 The host knows SD1.5 by its sizes, so a smaller one must say its own: a JSON text under `animatelcm.shapes` in
 the file's metadata with the sizes of `unet`, `text` and `vae`. Keys are those of a usual single-file

@@ -1,4 +1,4 @@
-"""Tells torch.compile what is hooked into the UNet.
+"""Marks a compiled UNet with what is hooked into it, so that code compiled for other hooks is not reused.
 
 Compiled code does not look at hooks, nor, by the host's own compile node, at transformer_options: it would be
 used again for another frame count, another motion model or none. It does look at the names of its arguments,

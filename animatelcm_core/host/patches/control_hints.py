@@ -28,7 +28,7 @@ KEY = "animatelcm.control"
 
 
 def run(executor: Any, noise: Tensor, *args: Any, **kw: Any) -> Any:
-    """OUTER_SAMPLE wrapper: warns of hints that do not fit the clip; copies of controls last for the run."""
+    """OUTER_SAMPLE wrapper: warns about hints that do not fit the clip, and caches control copies."""
     controls = [c for conds in executor.class_obj.conds.values() for c in controls_of(conds)]
     frames = noise.shape[0]
     log(hint_warnings(controls, frames))
@@ -49,7 +49,7 @@ def prepare(call: Evaluation, _stack: ExitStack) -> Evaluation:
         return call
     cache = cache_of(call.options, KEY, len(shown))
     conds = [c and [_cut_cond(cond, shown, cache) for cond in c] for c in call.conds]
-    return replace(call, conds=conds, options=interop.told_window(call.options, shown, cache.frames))
+    return replace(call, conds=conds, options=interop.options_with_window(call.options, shown, cache.frames))
 
 
 def _cut_cond(cond: dict[str, Any], shown: Sequence[int], cache: RunCache) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def cut_control(control: Any, shown: Sequence[int], frames: int) -> Any:
     made = copy.copy(control)
     if control.previous_controlnet is not None:
         made.previous_controlnet = cut_control(control.previous_controlnet, shown, frames)
-    if interop.cuts_itself(control):
+    if interop.picks_its_hints(control):
         interop.tell_control(made, shown, frames)
     else:
         made.cond_hint_original = _of_frames(control.cond_hint_original, shown)
@@ -84,7 +84,7 @@ def cut_control(control: Any, shown: Sequence[int], frames: int) -> Any:
 
 
 def _of_frames(hint: Tensor | None, shown: Sequence[int]) -> Tensor | None:
-    """Those of the hints (n, c, h, w) that belong to the frames `shown`."""
+    """The hints (n, c, h, w) of the frames `shown`."""
     if hint is None or hint.shape[0] == 1:
         return hint
     return hint[[frame % hint.shape[0] for frame in shown]]
@@ -101,7 +101,7 @@ def controls_of(conds: Any) -> Iterator[Any]:
 
 def hint_warnings(controls: Sequence[Any], frames: int) -> list[str]:
     """Warnings about hints whose number is not that of the frames."""
-    hints = [c.cond_hint_original for c in controls if not interop.cuts_itself(c)]
+    hints = [c.cond_hint_original for c in controls if not interop.picks_its_hints(c)]
     counts = {hint.shape[0] for hint in hints if hint is not None}
     happens = {True: "they are repeated from the start", False: "the rest is left out"}
     return [

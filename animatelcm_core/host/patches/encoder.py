@@ -1,4 +1,4 @@
-"""Which image encoder serves a MODEL, and whether it fits."""
+"""Finds the image encoder for a MODEL, and checks that it fits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .motion import motion_of
 
 
 def encoder_of(model: Any, motion: Motion | None) -> Motion:
-    """The motion model whose image encoder is to be used: `motion`, or else the one on MODEL.
+    """The motion model whose image encoder is used: `motion`, or else the one on MODEL.
 
     Raises ValueError if there is none, or it has no image encoder.
     """

@@ -1,4 +1,4 @@
-"""One evaluation of a MODEL: where on the schedule, which frames, on which networks; and wrapping it."""
+"""One evaluation of a MODEL: its noise level, its frames and its networks; and how patches wrap it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Evaluation:
 
 
 Prepare = Callable[[Evaluation, ExitStack], Evaluation]
-"""What a patch makes of an evaluation; it enters contexts that last as long as the evaluation runs."""
+"""Changes an evaluation for a patch; the contexts it enters on the stack last while the evaluation runs."""
 
 
 def around(prepare: Prepare) -> Any:
-    """CALC_COND_BATCH wrapper that runs what `prepare` makes of the evaluation."""
+    """CALC_COND_BATCH wrapper that lets `prepare` change each evaluation before it runs."""
 
     def wrapper(
         executor: Any, model: Any, conds: Any, x_in: Any, timestep: Any, options: Any, *args: Any, **kw: Any
@@ -63,7 +63,7 @@ class Range:
             )
 
     def covers(self, call: Evaluation) -> bool:
-        """Whether the noise level of an evaluation lies in it, as the host reads percentages."""
+        """Whether the noise level of an evaluation lies in the range, as the host reads percentages."""
         if self.start <= 0 and self.end >= 1:
             return True
         sigma = float(call.timestep[0])
@@ -75,12 +75,12 @@ ALWAYS = Range()
 
 
 def frames_shown(options: dict[str, Any], count: int) -> list[int]:
-    """Numbers, from 0 in the whole clip, of the `count` frames that this evaluation is handed."""
+    """Numbers of the `count` frames of this evaluation, counted from 0 in the whole clip."""
     return window_of(options, count) or list(range(count))
 
 
 def window_of(options: dict[str, Any], count: int) -> list[int] | None:
-    """Numbers of the frames in the context window of `count` frames that is evaluated, None without one.
+    """Frame numbers of the context window of `count` frames that is evaluated, None without one.
 
     The host's own kind of window, or AnimateDiff-Evolved's.
     """
@@ -92,8 +92,8 @@ def window_of(options: dict[str, Any], count: int) -> list[int] | None:
 
 
 @contextmanager
-def whole_clips() -> Iterator[None]:
-    """Says in a user's words that the UNet was given other frames than the evaluation was handed."""
+def explain_split_clips() -> Iterator[None]:
+    """Turn an AttachError about the frame count into a ValueError that says which node may be the cause."""
     try:
         yield
     except AttachError as error:

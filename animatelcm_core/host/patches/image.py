@@ -26,7 +26,7 @@ from ..load.motion import Motion
 from .attachment import hang
 from .compiled import marked, tell_compiler
 from .encoder import check_encoder_fits
-from .evaluation import ALWAYS, Evaluation, Range, around, frames_shown, networks, whole_clips
+from .evaluation import ALWAYS, Evaluation, Range, around, explain_split_clips, frames_shown, networks
 from .run_cache import RunCache, cache_of, run_cache
 
 KEY = "animatelcm.image"
@@ -77,7 +77,7 @@ class ImagePatch:
             assert isinstance(encoder, ImageEncoder)
             features = self.features(cache, encoder, shown, call.x_in.device, compute_dtype(call.model))
             stack.enter_context(with_image_features(unet, features))
-        stack.enter_context(whole_clips())
+        stack.enter_context(explain_split_clips())
         return replace(call, options=marked(call.options, KEY, len(shown), self.uid))
 
     def features(

@@ -27,7 +27,7 @@ from ..load.motion import Motion, Names
 from .attachment import hang, unhang
 from .compiled import marked, tell_compiler
 from .control_hints import watch_control
-from .evaluation import ALWAYS, Evaluation, Range, around, networks, whole_clips
+from .evaluation import ALWAYS, Evaluation, Range, around, explain_split_clips, networks
 from .run_wrappers import watch_length
 
 KEY = "animatelcm.motion"
@@ -37,7 +37,7 @@ KEY = "animatelcm.motion"
 class MotionPatch:
     """One application of a motion model. Holds no weights: clones and copies of a MODEL copy its wrappers.
 
-    `strength` scales the residual of every temporal module. names: of the networks that may be met.
+    `strength` scales the residual of every temporal module. names: names of the networks that may run.
     """
 
     max_frames: int
@@ -56,7 +56,7 @@ class MotionPatch:
             assert isinstance(motion, MotionModel)
             stack.enter_context(attached(unet, motion.blocks(), frames, self.strength))
             weights.append(self.names.of(motion))
-        stack.enter_context(whole_clips())
+        stack.enter_context(explain_split_clips())
         return replace(call, options=marked(call.options, KEY, frames, self.strength, *weights))
 
 

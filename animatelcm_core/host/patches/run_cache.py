@@ -1,4 +1,4 @@
-"""What the evaluations of one sampling run share, computed once and kept while there is room."""
+"""A cache for one sampling run: values that its evaluations share, computed once while there is room."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ CACHED_FRAMES = 64  # a whole clip, or four windows of 16: memory does not grow 
 
 
 class RunCache:
-    """Values by what they are of and by the frames they are for.
+    """Cached values, each under what it was computed from and the frames it is for.
 
     frames: number of frames in the clip that is sampled.
     """
@@ -20,7 +20,7 @@ class RunCache:
         self._values: dict[tuple[Hashable, tuple[int, ...]], Any] = {}
 
     def get(self, what: Hashable, frames: Sequence[int], make: Callable[[], Any]) -> Any:
-        """The value for these frames: the cached one, or else what `make` gives."""
+        """The cached value for these frames; without one, the result of `make`, cached if there is room."""
         key = (what, tuple(frames))
         if key in self._values:
             return self._values[key]
@@ -31,7 +31,7 @@ class RunCache:
 
     @property
     def cached_frames(self) -> int:
-        """How many frames the values are for, all together."""
+        """How many frames the cached values cover, all together."""
         return sum(len(frames) for _, frames in self._values)
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""LATENTs of clips: an empty one, the frames in one, one with its frames filled in."""
+"""LATENTs of clips: makes an empty one, reads the frames of one, puts sampled frames into one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sampling a clip on its model's own schedule."""
+"""Samples a clip on its MODEL's own schedule."""
 
 from __future__ import annotations
 
