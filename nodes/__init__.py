@@ -1,4 +1,4 @@
-"""The nodes of the pack, as the host's entry point gets them."""
+"""The nodes of the pack, a file for each group, and the list of them that ComfyUI gets."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ NODES: list[type[io.ComfyNode]] = [
 
 
 class AnimateLCMExtension(ComfyExtension):
-    """What the host asks for its list of nodes."""
+    """The extension object that ComfyUI asks for the list of nodes."""
 
     @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:

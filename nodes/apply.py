@@ -1,4 +1,4 @@
-"""Make any SD1.5 MODEL a video model, and set its schedule."""
+"""Nodes that make an SD1.5 MODEL a video model, and set its noise schedule."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .inputs import AUTO, CATEGORY, KEEP, MOTION_TYPE, chosen_schedule, percent_
 
 
 class ApplyMotionModel(io.ComfyNode):
-    """Motion model and schedule on a MODEL."""
+    """Puts a motion model and its schedule on a MODEL."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -26,8 +26,8 @@ class ApplyMotionModel(io.ComfyNode):
             display_name="AnimateLCM Apply Motion Model",
             category=CATEGORY,
             description="Makes an SD1.5 MODEL a video model: a batch of latents is sampled as the frames of "
-            "one clip. Put LoRA and ControlNet nodes before or after it as you like. Applied twice, the last "
-            "one counts.",
+            "one clip. Put LoRA and ControlNet nodes before or after it as you like. If it is applied twice, "
+            "the last one counts.",
             search_aliases=["animatediff", "use evolved sampling", "motion module"],
             inputs=[
                 io.Model.Input("model", tooltip="SD1.5 model, usually with the LCM LoRA at 0.8 on it."),
@@ -40,7 +40,7 @@ class ApplyMotionModel(io.ComfyNode):
                     min=0.0,
                     max=2.0,
                     step=0.05,
-                    tooltip="How much the temporal layers add, 0 to 2. 1: as trained. 0: no motion model, "
+                    tooltip="How much the temporal layers add, 0 to 2. 1: as trained. 0: no motion model; "
                     "the frames are sampled as separate images.",
                 ),
                 percent_input(
@@ -74,7 +74,7 @@ class ApplyMotionModel(io.ComfyNode):
 
 
 class ModelSampling(io.ComfyNode):
-    """A schedule on a MODEL, with its two numbers open."""
+    """Sets a schedule on a MODEL, with its two numbers open to change."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -82,9 +82,9 @@ class ModelSampling(io.ComfyNode):
             "AnimateLCM_ModelSampling",
             display_name="AnimateLCM Model Sampling",
             category=CATEGORY,
-            description="Sets the noise schedule of an SD1.5 MODEL: the authors' exact ones, or one with "
-            "numbers of your own. Sample with sampler lcm and scheduler simple. The last schedule set on a "
-            "MODEL counts.",
+            description="Sets the noise schedule of an SD1.5 MODEL: one of the authors' exact ones, or "
+            "one with numbers of your own. Sample with sampler lcm and scheduler simple. The last "
+            "schedule set on a MODEL counts.",
             search_aliases=["beta schedule", "ModelSamplingDiscrete", "lcm"],
             inputs=[
                 io.Model.Input("model", tooltip="SD1.5 model that the schedule is set on."),
@@ -98,8 +98,8 @@ class ModelSampling(io.ComfyNode):
                     step=0.0005,
                     round=0.0001,
                     tooltip="Last beta of the schedule, above 0.00085 and up to 0.03; 0 is the schedule's "
-                    "own (0.012 or 0.014). More is noisier at the start: more motion and contrast. 0.012 to "
-                    "0.016 is useful.",
+                    "own (0.012 or 0.014). A higher value makes the start noisier: more motion and contrast. "
+                    "0.012 to 0.016 is useful.",
                 ),
                 widget(
                     io.Int,

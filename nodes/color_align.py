@@ -1,4 +1,4 @@
-"""Aligns the colours of a clip to those of its reference image."""
+"""Node that aligns the colours of a clip with those of its reference image."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class ColorAlign(io.ComfyNode):
                 io.Image.Input("images", tooltip="Decoded frames of the clip."),
                 io.Image.Input(
                     "reference",
-                    tooltip="Image whose colours count: the one given to AnimateLCM Image To Video, of any "
-                    "size. A batch of as many images as frames gives every frame its own.",
+                    tooltip="Image with the right colours: the one that goes into AnimateLCM Image To Video, "
+                    "of any size. A batch of as many images as frames gives every frame its own.",
                 ),
                 widget(
                     io.Combo,
@@ -42,9 +42,14 @@ class ColorAlign(io.ComfyNode):
                     tooltip="float: no 8-bit steps, hue as a circle. official: the authors' procedure, byte "
                     "for byte (without mask and smoothing; needs the Python package opencv).",
                 ),
-                _weight("hue", 0.03, "the hue", "The authors use 0.03: hue of a whole picture says little"),
-                _weight("saturation", 1.0, "the saturation", "1: as the reference"),
-                _weight("value", 1.0, "the brightness", "1: as the reference"),
+                _weight(
+                    "hue",
+                    0.03,
+                    "the hue",
+                    "The authors use 0.03: the mean hue of a whole picture says little",
+                ),
+                _weight("saturation", 1.0, "the saturation", "1: the same as in the reference"),
+                _weight("value", 1.0, "the brightness", "1: the same as in the reference"),
                 widget(
                     io.Float,
                     "strength",
@@ -52,7 +57,7 @@ class ColorAlign(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Mix of the frames as they were (0) and aligned (1).",
+                    tooltip="How far the frames are aligned: 0 leaves them as they are, 1 aligns them fully.",
                 ),
                 io.Mask.Input(
                     "mask",
@@ -70,7 +75,7 @@ class ColorAlign(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip="Frames over which the shifts are averaged, 0 (none) to 64; 2 to 4 calm a "
-                    "flicker that comes of changing content. For float only.",
+                    "flicker that comes from changing content. For float only.",
                 ),
             ],
             outputs=[output(io.Image, "IMAGE", "The frames with the reference's colours.")],

@@ -1,4 +1,4 @@
-"""Hints for ControlNets and T2I-Adapters, and their adaptation to video."""
+"""Nodes for ControlNets and T2I-Adapters: a LoRA that adapts them to video, and hints from edges."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .inputs import CATEGORY
 
 
 class ControlLoRA(io.ComfyNode):
-    """An adapter LoRA on a CONTROL_NET."""
+    """Puts an adapter LoRA on a CONTROL_NET."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -63,7 +63,7 @@ class ControlLoRA(io.ComfyNode):
 
 
 class EdgeHints(io.ComfyNode):
-    """Edges of every frame of a clip."""
+    """Finds the edges of every frame of a clip."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

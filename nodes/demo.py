@@ -1,4 +1,4 @@
-"""The small models that come with the pack, trained and distilled by its own training code."""
+"""Node that loads the small models that come with the pack, made by its own training code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FINE_VAE = "shapes_vae.safetensors"  # keeps colours that no word names
 
 
 class LoadDemo(io.ComfyNode):
-    """MODEL, CLIP, VAE and CONTROL_NET of the small world, with its LCM LoRA and motion model."""
+    """Loads MODEL, CLIP, VAE and CONTROL_NET of the demo, with its LCM LoRA and motion model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

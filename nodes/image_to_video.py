@@ -1,4 +1,4 @@
-"""Puts the reference image that a clip begins with on a MODEL."""
+"""Node that puts the reference image that a clip begins with on a MODEL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .inputs import CATEGORY, MOTION_TYPE, frames_input, percent_input, pixels_i
 
 
 class ImageToVideo(io.ComfyNode):
-    """Reference image on a MODEL, and the empty clip to sample."""
+    """Puts a reference image on a MODEL, and makes the empty clip to sample."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -30,8 +30,8 @@ class ImageToVideo(io.ComfyNode):
             display_name="AnimateLCM Image To Video",
             category=CATEGORY,
             description="Makes clips that begin as an image: its features are added inside the MODEL. Sample "
-            "the LATENT with 4 steps at cfg 1, then align the colours with AnimateLCM Color Align. Several "
-            "images, one per frame, make a video to video.",
+            "the LATENT with 4 steps at cfg 1, then align the colours with AnimateLCM Color Align. With "
+            "several images, one per frame, it makes video to video.",
             search_aliases=["i2v", "animatelcm-i2v", "image to video", "video to video", "reference"],
             inputs=[
                 io.Model.Input(
@@ -55,8 +55,8 @@ class ImageToVideo(io.ComfyNode):
                     min=0.0,
                     max=2.0,
                     step=0.05,
-                    tooltip="How much moves, 0 to 2. 0: a still. 0.8: as the authors have it. More moves "
-                    "more and strays further from the image.",
+                    tooltip="How much moves, 0 to 2. 0: a still picture. 0.8: the authors' value. A higher "
+                    "value moves more and strays further from the image.",
                 ),
                 widget(
                     io.String,

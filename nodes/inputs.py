@@ -23,7 +23,7 @@ SCHEDULE_TOOLTIP = (
 
 
 def schedule_input(*extra: str, default: str) -> Any:
-    """Choice of a schedule; `extra` are auto and keep where they make sense."""
+    """Choice of a schedule; `extra`: auto and keep, for nodes where they make sense."""
     about = {
         AUTO: " auto: read it from the motion model's file.",
         KEEP: " keep: leave the MODEL's own schedule.",
@@ -38,7 +38,7 @@ def schedule_input(*extra: str, default: str) -> Any:
 
 
 def chosen_schedule(choice: str, own: str) -> Schedule:
-    """The schedule of a choice; `own` is the motion model's, for auto. Raises ValueError for no schedule."""
+    """The chosen schedule; `own`: the motion model's, for auto. Raises ValueError for an unknown choice."""
     return SCHEDULES[check_choice("schedule", own if choice == AUTO else choice, SCHEDULES)]
 
 
@@ -50,8 +50,9 @@ def denoise_input() -> Any:
         min=0.0,
         max=1.0,
         step=0.01,
-        tooltip="Share of the schedule that is sampled, 0 to 1. 1: from pure noise. Less keeps more of the "
-        "latent that comes in (video to video); 0 returns it as it is. The number of steps stays.",
+        tooltip="Share of the schedule that is sampled, 0 to 1. 1: from pure noise. A lower value keeps more "
+        "of the latent that comes in (video to video); 0 returns it as it is. The number of "
+        "steps stays the same.",
     )
 
 
@@ -62,8 +63,8 @@ def steps_input() -> Any:
         default=4,
         min=1,
         max=100,
-        tooltip="Number of sampling steps, 1 to 100. 4 to 8 are what AnimateLCM is made for; 1 or 2 are a "
-        "sketch.",
+        tooltip="Number of sampling steps, 1 to 100. AnimateLCM is made for 4 to 8; 1 or 2 give a "
+        "rough sketch.",
     )
 
 
@@ -87,8 +88,8 @@ def frames_input() -> Any:
         default=16,
         min=1,
         max=4096,
-        tooltip="Length of the clip in frames, 1 to 4096; at 8 frames a second 16 are two seconds. Under "
-        f"{MIN_FRAMES} clips fall apart; over {MOST_FRAMES} needs context windows.",
+        tooltip="Length of the clip in frames, 1 to 4096; at 8 frames a second 16 are two seconds. Clips "
+        f"under {MIN_FRAMES} fall apart; clips over {MOST_FRAMES} need AnimateLCM Long Video.",
     )
 
 

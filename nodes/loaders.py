@@ -1,4 +1,4 @@
-"""Load a checkpoint ready for clips, or a motion model alone."""
+"""Nodes that load a checkpoint ready for clips, or a motion model alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MOTION_TOOLTIP = (
 
 
 class LoadCheckpoint(io.ComfyNode):
-    """Checkpoint, LCM LoRA, motion model and schedule in one node."""
+    """Loads a checkpoint, LCM LoRA and motion model, and sets the schedule."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -97,7 +97,7 @@ class LoadCheckpoint(io.ComfyNode):
 
 
 class LoadMotionModel(io.ComfyNode):
-    """A motion model for AnimateLCM Apply Motion Model."""
+    """Loads a motion model for AnimateLCM Apply Motion Model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -1,4 +1,4 @@
-"""Clips longer than the motion model was trained for."""
+"""Node for clips that are longer than the motion model was trained for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .inputs import CATEGORY, MOST_FRAMES
 
 
 class LongVideo(io.ComfyNode):
-    """Sliding windows on a MODEL."""
+    """Makes a MODEL sample long clips in overlapping windows."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -25,11 +25,13 @@ class LongVideo(io.ComfyNode):
             display_name="AnimateLCM Long Video",
             category=CATEGORY,
             description="Samples clips of any length in overlapping windows of 16 frames. Hints of "
-            "ControlNets, masks, prompts per frame and the reference image run on over the windows. Clips "
-            "of one window are sampled as without it.",
+            "ControlNets, masks, prompts per frame and the reference image follow the clip through all "
+            "windows. A clip that fits one window is sampled as without this node.",
             search_aliases=["context options", "context windows", "sliding window", "freenoise", "loop"],
             inputs=[
-                io.Model.Input("model", tooltip="Video model, with its motion model on it or put on after."),
+                io.Model.Input(
+                    "model", tooltip="Video model. Its motion model may be applied before or after this node."
+                ),
                 widget(
                     io.Int,
                     "context_length",
@@ -45,8 +47,8 @@ class LongVideo(io.ComfyNode):
                     min=0,
                     max=MOST_FRAMES - 1,
                     tooltip=f"Frames that neighbouring windows share, 0 to {MOST_FRAMES - 1} and less than "
-                    "context_length. More joins them better and takes longer: with 16 a window, 4 cost a "
-                    "third more time a frame, 8 twice as much.",
+                    "context_length. More frames join them better and take longer: in windows of 16, an "
+                    "overlap of 4 takes a third more time per frame, 8 takes twice as long.",
                 ),
                 widget(
                     io.Combo,
@@ -68,8 +70,8 @@ class LongVideo(io.ComfyNode):
                     io.Boolean,
                     "freenoise",
                     default=True,
-                    tooltip="All windows start from the same noise in another order, which keeps what they "
-                    "show alike. Off: noise of their own, more change over the clip.",
+                    tooltip="All windows start from the same noise in another order, so that they look "
+                    "alike. Off: each window has its own noise, and the clip changes more.",
                 ),
             ],
             outputs=[output(io.Model, "MODEL", "The model, for clips of any length.")],

@@ -1,4 +1,4 @@
-"""Noise, noise levels and sampling of clips."""
+"""Nodes that sample clips: noise levels, the sampler, the empty clip, and all in one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .inputs import CATEGORY, denoise_input, frames_input, pixels_input, steps_i
 
 
 class Scheduler(io.ComfyNode):
-    """The authors' timesteps as SIGMAS."""
+    """Gives the authors' timesteps as SIGMAS."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -44,7 +44,7 @@ class Scheduler(io.ComfyNode):
 
 
 class SamplerLCM(io.ComfyNode):
-    """The LCM sampler as SAMPLER."""
+    """Gives the LCM sampler as a SAMPLER."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -77,7 +77,7 @@ class SamplerLCM(io.ComfyNode):
 
 
 class EmptyVideoLatent(io.ComfyNode):
-    """Frames to be filled."""
+    """Makes an empty clip."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -104,7 +104,7 @@ class EmptyVideoLatent(io.ComfyNode):
 
 
 class Sample(io.ComfyNode):
-    """Few-step sampling with the settings that are easy to get wrong fixed."""
+    """Samples a clip in few steps; the settings that are easy to get wrong are fixed."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -113,7 +113,7 @@ class Sample(io.ComfyNode):
             display_name="AnimateLCM Sample",
             category=CATEGORY,
             description="Samples a clip with the LCM sampler at the authors' exact timesteps. For models "
-            "with an AnimateLCM schedule; undistilled AnimateDiff models want a KSampler.",
+            "with an AnimateLCM schedule; undistilled AnimateDiff models need a KSampler.",
             search_aliases=["ksampler", "sampler", "generate video"],
             inputs=[
                 io.Model.Input("model", tooltip="Video model with a schedule of this pack, LCM LoRA on it."),
@@ -132,7 +132,7 @@ class Sample(io.ComfyNode):
                     min=0,
                     max=2**64 - 1,
                     control_after_generate=True,
-                    tooltip="Number that the noise is drawn from, 0 to 2^64 - 1. The same seed gives the "
+                    tooltip="Number that decides the noise, 0 to 2^64 - 1. The same seed gives the "
                     "same clip.",
                 ),
                 steps_input(),
