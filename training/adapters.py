@@ -1,4 +1,4 @@
-"""ControlNets and T2I-Adapters on the training side: diffusers' classes, and the files that people share.
+"""Builds, reads and writes ControlNets and T2I-Adapters: diffusers' classes, the files that people share.
 
 Files have the names of the networks' first releases (`zero_convs.0.0.weight`, `body.0.block1.weight`), which
 ComfyUI's loader knows; diffusers' own are read too. `Control` is a network as additional inputs of the UNet.
@@ -114,7 +114,7 @@ def _t2i_name(name: str) -> str:
 
 
 def published_tensors(kind: AdapterKind, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A network's state as a file has it."""
+    """The network's state under the names that a file has."""
     return {
         PREFIX * (kind == "controlnet") + published_name(kind, key): value for key, value in state.items()
     }
@@ -159,7 +159,7 @@ def _hint_channels(tensors: Mapping[str, Tensor]) -> int:
 
 
 def published(kind: AdapterKind, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A file's tensors under the names of the first releases, whichever it has."""
+    """A file's tensors under the names of the first releases, whichever names it has."""
     return {PREFIX * (kind == "controlnet") + key: value for key, value in _bare(kind, tensors).items()}
 
 

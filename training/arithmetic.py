@@ -1,4 +1,4 @@
-"""How much arithmetic something takes, and how fast this machine is at most."""
+"""Counts floating-point operations, and measures how fast this machine can do them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SIDE = {"cuda": 8192, "cpu": 2048}  # of the matrices that are multiplied: a fr
 
 
 def counter() -> FlopCounterMode:
-    """`with counter() as c: ...; c.get_total_flops()`. PyTorch's own leaves attention on a CPU out."""
+    """`with counter() as c: ...; c.get_total_flops()`. PyTorch's own counter misses attention on a CPU."""
 
     def forward(q: Shape, k: Shape, v: Shape, *_: Any, **__: Any) -> int:
         return sdpa_flop_count(q, k, v)
@@ -32,7 +32,7 @@ def counter() -> FlopCounterMode:
 
 
 def wait_for(device: torch.device) -> None:
-    """Until everything that was started on `device` is done."""
+    """Wait until everything that was started on `device` is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
@@ -41,7 +41,7 @@ def wait_for(device: torch.device) -> None:
 
 @torch.no_grad()
 def matmul_rate(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> float:
-    """TFLOP per second of a large matrix product, the best of `repeats`: what `device` can do in `dtype`."""
+    """TFLOP per second of a large matrix product, best of `repeats`: the peak of `device` in `dtype`."""
     side = _SIDE.get(device.type, 2048)
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     best = float("inf")

@@ -1,4 +1,4 @@
-"""The frozen network that is distilled: UNet, VAE and text model out of one single-file checkpoint.
+"""Loads the frozen base: UNet, VAE and text model of one single-file checkpoint.
 
 Its sizes are those of a variant (variants.py); its classes are the same for all.
 """
@@ -118,7 +118,7 @@ def _build_parts(
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """A digest of a few rows of every VAE and text tensor, which cached data depend on."""
+    """A digest of the VAE and the text model, which cached data depend on: a few rows of every tensor."""
     import hashlib
 
     digest = hashlib.sha256()

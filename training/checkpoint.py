@@ -1,4 +1,4 @@
-"""Checkpoints of a run: folders `step_00000123`, whole or not there.
+"""Writes and reads a run's checkpoints: folders `step_00000123`, each complete or not there.
 
     online.safetensors   trainable parameters, float32
     average.safetensors  their moving average, where the run keeps one
@@ -29,7 +29,7 @@ from .config import ConfigError
 
 @dataclass
 class State:
-    """All of a run at one step. counters: numbers of the engine (position, tflop, skipped updates)."""
+    """A run at one step. counters: the engine's numbers (position, tflop, skipped updates)."""
 
     step: int
     online: dict[str, Tensor]
@@ -83,7 +83,7 @@ def save(out: Path, state: State, keep: int) -> Path:
 
 
 def _sync(folder: Path) -> None:
-    """To the disk before the rename: after a power cut the new name must not point to empty files."""
+    """Flush to disk before the rename: after a power cut the new name must not point to empty files."""
     for path in folder.iterdir():
         with path.open("rb+") as file:
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""What a run is: one YAML file, checked before anything is loaded. Unknown keys are refused.
+"""The config of a run: one YAML file, checked before anything is loaded. Unknown keys are refused.
 
     stage:                      what is trained: one of training/stages/, which adds its own section
     base:                       the frozen network, by local files
@@ -40,7 +40,7 @@ class Section(BaseModel):
 
 
 def _is_file(path: Path, about: ValidationInfo) -> Path:
-    """Check only if the run reads its files: see runs.parse_run."""
+    """Check that the file exists, if the run reads its files: see runs.parse_run."""
     needed = (about.context or {}).get("files", True)
     if needed and not path.is_file():
         raise ValueError(f"got {path}; expected an existing file")
@@ -127,7 +127,7 @@ class BatchConfig(Section):
 
 
 class SampleConfig(Section):
-    """Grids that show progress: the same prompts and noise every time. No prompts, no grids."""
+    """Grids that show progress: the same prompts and noise every time. Without prompts there are no grids."""
 
     prompts: tuple[str, ...] = ()
     steps: tuple[int, ...] = (1, 2, 4, 8)

@@ -1,4 +1,4 @@
-"""Moving averages of parameters, in float32: in half precision (1 - mu) times the change would round away."""
+"""The moving average of parameters, in float32: in half precision the small changes would round away."""
 
 from __future__ import annotations
 

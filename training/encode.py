@@ -1,4 +1,4 @@
-"""Media -> latents and text contexts on disk, once, so that training never decodes or encodes again."""
+"""Encodes media to latents and text contexts on disk, once, so that training need not do it again."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def encode(
 
 
 class _Job:
-    """What an encode carries along: the cache in the making and the count of what was skipped."""
+    """The state of an encode: the unfinished cache, and the count of what was skipped."""
 
     def __init__(self, dataset: Dataset, encoder: Encoder, out: Path, shard_size: int, source: str) -> None:
         self.dataset, self.encoder, self.out = dataset, encoder, out
@@ -206,7 +206,7 @@ class _Job:
 
 
 def _digest(dataset: Dataset, seed: int, passes: int) -> str:
-    """Of the data set's files and settings: an unfinished cache is resumed only with the same."""
+    """Digest of the data set's files and settings: an unfinished cache is resumed only with the same ones."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([dataset.settings(), seed, passes]).encode())
     for index in range(len(dataset)):

@@ -100,7 +100,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def state(self) -> checkpoint.State:
-        """All of the run as it is."""
+        """The state of the run now."""
         return checkpoint.State(
             self.step,
             {k: p.detach() for k, p in self.params.items()},
@@ -235,7 +235,7 @@ class Trainer:
         return {**row, **self.stage.metrics()}
 
     def _asked_to_stop(self) -> bool:
-        """Whether any process got a signal."""
+        """Whether any process was asked to stop."""
         if self.accelerator.num_processes == 1:
             return self.stop
         flag = torch.tensor(float(self.stop), device=self.accelerator.device)
@@ -243,7 +243,7 @@ class Trainer:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Let SIGTERM and Ctrl-C ask for a stop after the current step; asking again later ends at once."""
+        """Let SIGTERM and Ctrl-C ask for a stop after the current step; a second one ends the run at once."""
         asked = 0.0
 
         def ask(number: int, _frame: object) -> None:

@@ -1,4 +1,4 @@
-"""Trained weights as files that artists load: fp16 safetensors whose metadata say where they come from."""
+"""Writes trained weights as files that artists load: fp16 safetensors with metadata on their origin."""
 
 from __future__ import annotations
 

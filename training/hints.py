@@ -1,4 +1,4 @@
-"""Hints of every frame of a clip: edges found on the fly, or what a folder of hints has."""
+"""Makes the hints of a batch: edges of its frames, or the hints that the data brings along."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways to give a reference image to the network (paper 4.3): the adopted one and the two it is compared with.
+"""Ways to condition on a reference image (paper 4.3): the released one and the two it is compared with.
 
 latents       light blocks on the image's latent, held over all frames: what is released
 pixels        the same blocks on its pixels, eight by eight folded into channels, as a T2I-Adapter reads them

@@ -1,4 +1,4 @@
-"""A LoRA on a diffusers network: which layers, how it is switched between roles, kohya's names.
+"""A LoRA on a diffusers network: its layers, its strength in each role, its names in kohya's files.
 
 peft does the arithmetic: y + alpha / rank * B(A(x)). A second adapter, `target`, exists only where the LoRA
 is trained and its moving average is needed.
@@ -95,7 +95,7 @@ class Lora:
 
     @contextmanager
     def at(self, scale: float, adapter: str = ONLINE) -> Iterator[None]:
-        """Inside: the base plus `scale` times the LoRA of `adapter`; scale 0 leaves the LoRA out entirely.
+        """Run the base plus `scale` times the LoRA of `adapter` inside; scale 0 leaves the LoRA out entirely.
 
         peft switches requires_grad when it switches adapters; the flags are put back as they were.
         """

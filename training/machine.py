@@ -1,4 +1,4 @@
-"""What a measurement ran on, and how much memory it took."""
+"""Describes the machine that a measurement ran on, and reads its peak memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GIB = 2**30
 
 
 def describe() -> dict[str, Any]:
-    """Processor, cores and threads, graphics card if any, system, versions, and how busy it was just now.
+    """Processor, cores and threads, graphics card if any, system, versions, and how busy it is.
 
     load: programs that wanted a core, mean of the last minute; ask before measuring. None on Windows.
     """

@@ -1,4 +1,4 @@
-"""The log of a run: `metrics.jsonl`, tensorboard, a line of progress."""
+"""Writes the log of a run: `metrics.jsonl`, tensorboard, a line of progress."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def trim(path: Path, step: int) -> None:
 
 
 class LogWindow:
-    """What the micro-batches between two rows of the log measured."""
+    """Collects what micro-batches measure between two rows of the log."""
 
     def __init__(self, solver_steps: int):
         self.solver_steps = solver_steps

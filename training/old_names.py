@@ -1,4 +1,4 @@
-"""Old names of config keys, for one release: renamed on reading, and each said once on stderr.
+"""Renames old config keys on reading, for one release, and reports each one once on stderr.
 
 Files are renamed one by one, before they are merged; `--set` paths as they come.
 """
@@ -32,15 +32,15 @@ KINDS = {
     "controlnet_lora": ("control", "controlnet"),
     "t2i_adapter_lora": ("control", "t2i_adapter"),
 }
-"""What stage `adapt` was by its `adapt.kind` -> the stage it is, and `control.kind`."""
+"""`adapt.kind` of the old stage `adapt` -> the new stage, and its `control.kind`."""
 
 SECTIONS = {"image-to-video": "image_encoder", "control": "control"}
 COMMANDS = {"adapt": tuple(SECTIONS)}
-"""Old command -> the stages that it was."""
+"""Old command -> the new stages that it stood for."""
 
 
-def renamed(values: dict[str, Any], source: str, told: set[str]) -> dict[str, Any]:
-    """The values of one file under their new names. told: old names that were said already.
+def renamed(values: dict[str, Any], source: str, reported: set[str]) -> dict[str, Any]:
+    """The values of one file under their new names. reported: old names that need no further report.
 
     `stage: adapt` and `adapt.kind` stay until all files are merged: see `settle`. Raises ConfigError for a
     value that has both names.
@@ -52,19 +52,19 @@ def renamed(values: dict[str, Any], source: str, told: set[str]) -> dict[str, An
         if _has(out, new):
             raise ConfigError(f"got {old} and {new} in {source}; expected {new} alone: they are one value")
         _put(out, new, _take(out, old))
-        _tell(old, new, told)
+        _report(old, new, reported)
     stage, kind = KINDS.get(_kind(out), ("", None))
     if kind is not None:
         if _has(out, "control.kind"):
             raise ConfigError(f"got adapt.kind and control.kind in {source}; expected control.kind alone")
         _put(out, "control.kind", kind)
-        _tell("adapt.kind", "control.kind", told)
+        _report("adapt.kind", "control.kind", reported)
     elif stage:
-        _tell("adapt.kind", f"stage: {stage}", told)
+        _report("adapt.kind", f"stage: {stage}", reported)
     return out
 
 
-def apply_change(values: dict[str, Any], change: str, told: set[str]) -> None:
+def apply_change(values: dict[str, Any], change: str, reported: set[str]) -> None:
     """Apply a `--set` of old or new names to `values`. Raises ConfigError."""
     name, equals, text = change.partition("=")
     if "." not in name:  # a value, or a section as a whole
@@ -72,22 +72,22 @@ def apply_change(values: dict[str, Any], change: str, told: set[str]) -> None:
         config_file.apply_change(single, change)
         for section in ("adapt", *SECTIONS.values()) if name == "adapt" else ():
             values.pop(section, None)
-        values.update(renamed(single, f"--set {change}", told))
+        values.update(renamed(single, f"--set {change}", reported))
         return
     if name == "adapt.kind" and text in KINDS:
         _put(values, name, text)
         stage, kind = KINDS[text]
-        _tell(name, "control.kind" if kind else f"stage: {stage}", told)
+        _report(name, "control.kind" if kind else f"stage: {stage}", reported)
         change = f"control.kind={kind}" if kind else f"stage={stage}"
     for old, new in MOVED.items():
         if name == old or name.startswith(f"{old}."):
-            _tell(old, new, told)
+            _report(old, new, reported)
             change = f"{new}{name.removeprefix(old)}{equals}{text}"
     config_file.apply_change(values, change)
 
 
-def settle(values: dict[str, Any], told: set[str]) -> None:
-    """Turn stage `adapt` into the stage that it was, once all files are merged."""
+def settle(values: dict[str, Any], reported: set[str]) -> None:
+    """Turn the old stage `adapt` into the new one, once all files are merged."""
     known = KINDS.get(_kind(values))
     if known is not None:
         del values["adapt"]["kind"]
@@ -97,7 +97,7 @@ def settle(values: dict[str, Any], told: set[str]) -> None:
         return
     stage = known[0] if known else "control" if "control" in values else "image-to-video"
     if values.get("stage") == "adapt":
-        _tell("stage: adapt", f"stage: {stage}", told)
+        _report("stage: adapt", f"stage: {stage}", reported)
     values["stage"] = stage
     for other, section in SECTIONS.items():
         if other != stage:
@@ -147,7 +147,7 @@ def _put(values: dict[str, Any], name: str, value: Any) -> None:
     values[last] = value
 
 
-def _tell(old: str, new: str, told: set[str]) -> None:
-    if old not in told:
-        print(f"{old} is now {new}; the old name goes with the next release", file=sys.stderr)
-        told.add(old)
+def _report(old: str, new: str, reported: set[str]) -> None:
+    if old not in reported:
+        print(f"{old} is now {new}; the old name will be removed in the next release", file=sys.stderr)
+        reported.add(old)

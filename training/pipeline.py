@@ -1,4 +1,4 @@
-"""A model that samples clips, put together from files or from parts, with or without an image or hints."""
+"""A model that samples clips, loaded from files or built from parts, with or without an image or hints."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What n clips are to show. conditioning: the images they begin as, or the hints they follow."""
+    """What n clips should show. conditioning: the images they begin as, or the hints they follow."""
 
     captions: list[str]
     conditioning: Conditioning | None = None
@@ -119,7 +119,7 @@ class Pipeline:
         parts: Parts = _NO_PARTS,
         precision: Precision = "no",
     ) -> Pipeline:
-        """The pipeline of networks; without motion weights the frames of its clips are separate pictures.
+        """A pipeline of networks; without motion weights the frames of its clips are separate pictures.
 
         precision: of autocast.
         """

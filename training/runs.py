@@ -32,11 +32,13 @@ def parse_run(path: Path, changes: list[str] | None = None, files: bool = True) 
     files: whether the files that it names must be there; False where none of them is read.
     Raises ConfigError, one line per mistake.
     """
-    told: set[str] = set()
-    values = config_file.read_extended(path, lambda p: old_names.renamed(config_file.parse(p), str(p), told))
+    reported: set[str] = set()
+    values = config_file.read_extended(
+        path, lambda p: old_names.renamed(config_file.parse(p), str(p), reported)
+    )
     for change in changes or []:
-        old_names.apply_change(values, change, told)
-    old_names.settle(values, told)
+        old_names.apply_change(values, change, reported)
+    old_names.settle(values, reported)
     return run_config(values, str(path), files)
 
 

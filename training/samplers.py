@@ -1,4 +1,4 @@
-"""Samplers of the training side, on a plain function that predicts noise.
+"""Samplers for the training side; they take a plain function that predicts noise.
 
 lcm   multistep consistency sampling: the pack's own step (paper Sec. 3, lcm_step)
 ddim  DDIM without noise (paper Eq. 8)
@@ -43,7 +43,7 @@ def with_guidance(eps: Eps, empty: Tensor, guidance: float) -> Eps:
 
 
 def spaced(schedule: Schedule, steps: int, spacing: Spacing) -> list[int]:
-    """`steps` timesteps, noisiest first, as the world's samplers choose them.
+    """`steps` timesteps, noisiest first, as common samplers choose them.
 
     simple    ComfyUI's scheduler of that name, and the only one for distilled schedules
     leading   diffusers' old default, steps_offset 1: one step starts, and ends, at 1 of 999

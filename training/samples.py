@@ -1,4 +1,4 @@
-"""Grids that show how training goes: fixed prompts and noise, a row a prompt, a column a number of steps."""
+"""Writes grids that show how training goes: a row per prompt, a column per number of steps, fixed noise."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class SampleGrids:
         return torch.stack(out)
 
     def pipeline(self) -> Pipeline:
-        """The stage's student as it is; a network that is not distilled, on the schedule it is trained on."""
+        """The stage's student as a pipeline; if it is not distilled, on the schedule it is trained on."""
         stage = self.stage
 
         def eps(x: Tensor, t: int, context: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Names of a Stable Diffusion model: diffusers' folders -> the single-file checkpoint that everybody shares.
+"""Translates tensor names of Stable Diffusion: diffusers' -> the single-file checkpoint that people share.
 
 Worked out from the structure, so any number of levels and layers is covered. `prefix + name` of each part:
 model.diffusion_model. (UNet), first_stage_model. (VAE), cond_stage_model.transformer. (text model).

@@ -1,4 +1,4 @@
-"""Speed, memory and share of peak arithmetic of one optimizer step, on random latents."""
+"""Measures one optimizer step on random latents: speed, memory, share of peak arithmetic."""
 
 from __future__ import annotations
 

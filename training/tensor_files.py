@@ -1,4 +1,4 @@
-"""Tensors in .safetensors files, never half a file under its name."""
+"""Writes .safetensors files atomically."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from animatelcm_core.atomic import beside
 def save_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> Path:
-    """Write contiguous `tensors`; a file of that name is replaced when the new one is complete."""
+    """Write contiguous `tensors`; an existing file is replaced once the new one is complete."""
     with beside(path) as part:
         save_file(dict(tensors), part, metadata=dict(metadata) if metadata is not None else None)
     return path

@@ -1,6 +1,6 @@
 """Sizes of the frozen network: Stable Diffusion 1.5's, and those that packages of `training/` add.
 
-A package with a module `variant.py` that has a `VARIANT` is found by being there.
+Every package with a module `variant.py` that has a `VARIANT` is found and added.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class Evaluation(Protocol):
         ...
 
     def all_captions(self) -> list[str]:
-        """What is asked for if no captions are named."""
+        """The captions of an evaluation that names none."""
         ...
 
     def labels_of(self, captions: Sequence[str]) -> Tensor:
-        """What each caption asks for. Raises ConfigError for a caption that cannot be measured."""
+        """The labels that each caption asks for. Raises ConfigError for a caption that cannot be measured."""
         ...
 
     def reference(self, cache: Path, clips: int) -> Any:
-        """What real clips look like, measured once and kept in the folder `cache`."""
+        """Measurements of real clips, made once and cached in the folder `cache`."""
         ...
 
     def measure_videos(

@@ -107,14 +107,14 @@ class RandomWeights:
 
     @contextmanager
     def _seeded(self, part: int) -> Iterator[None]:
-        """A seed of its own for each part; the run's random state stays as it is."""
+        """Seed each part by itself; the run's random state stays as it is."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed + part)
             yield
 
 
 def _no_words(captions: list[str]) -> Tensor:
-    """Empty captions: a tokenizer would need files."""
+    """Tokens of empty captions: a real tokenizer would need files."""
     tokens = torch.full((len(captions), TOKENS), EOS)
     tokens[:, 0] = BOS
     return tokens

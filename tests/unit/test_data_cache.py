@@ -227,7 +227,7 @@ def test_an_index_that_is_none(tmp_path: Path) -> None:
     index["shards"][0]["file"] = "../../00000.safetensors"
     for content in (b"", b"[]", b"\xff", json.dumps(index).encode()):
         (folder / "index.json").write_bytes(content)
-        with pytest.raises(DataError, match=r"index\.json that is no index"):
+        with pytest.raises(DataError, match=r"index\.json that is not an index"):
             CachedDataset(folder)
 
 

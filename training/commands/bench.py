@@ -28,11 +28,11 @@ from ..runs import parse_run
 from ..stages import STAGES
 from ..step_speed import measure_step
 from ..weights import Files, RandomWeights
-from .common import add_config_options, config_path, guarded
+from .common import add_config_options, config_path, run_reporting_errors
 
 
 def settings_of(config: RunConfig, name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """What tells one measurement from another."""
+    """The settings that set this measurement apart from others."""
     return {
         "config": name,
         "stage": config.stage,
@@ -52,8 +52,8 @@ def frames_of(config: RunConfig, options: argparse.Namespace) -> int:
     return 1 if STAGES[config.stage].pictures else options.frames
 
 
-def keep(path: Path, row: dict[str, Any]) -> None:
-    """Add `row` to the runs in `path`, in place of an older one of the same settings and machine."""
+def add_row(path: Path, row: dict[str, Any]) -> None:
+    """Add `row` to the runs in `path`; it replaces an older one of the same settings and machine."""
     runs = json.loads(path.read_text(encoding="ascii"))["runs"] if path.exists() else []
     same = ("settings", "device", "processes")
     runs = [run for run in runs if any(run[key] != row[key] for key in same)]
@@ -70,7 +70,7 @@ def resolve(options: argparse.Namespace) -> RunConfig:
     if any(side % 64 or side < 64 for side in options.size):
         raise ConfigError(f"got --size {options.size}; expected multiples of 64 pixels")
     if min(options.frames, options.steps, options.batch) < 1:
-        raise ConfigError("got a number below 1 of frames, steps or clips a batch; expected 1 or more")
+        raise ConfigError("got --frames, --steps or --batch below 1; expected 1 or more")
     return config
 
 
@@ -81,20 +81,30 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_config_options(out)
-    out.add_argument("--random-weights", action="store_true", help="seeded numbers instead of files")
-    out.add_argument("--frames", type=int, default=16, help="of a clip; pictures have one")
-    out.add_argument("--size", type=int, nargs=2, default=[256, 256], metavar=("H", "W"), help="in pixels")
-    out.add_argument("--batch", type=int, default=1, help="clips a process takes at once")
-    out.add_argument("--steps", type=int, default=5, help="that are timed, after one that is not")
+    out.add_argument(
+        "--random-weights", action="store_true", help="use seeded random weights instead of files"
+    )
+    out.add_argument(
+        "--frames", type=int, default=16, help="frames of a clip (default 16); stages on pictures take one"
+    )
+    out.add_argument(
+        "--size", type=int, nargs=2, default=[256, 256], metavar=("H", "W"), help="height and width in pixels"
+    )
+    out.add_argument("--batch", type=int, default=1, help="clips that a process takes at once")
+    out.add_argument("--steps", type=int, default=5, help="steps to time, after one warm-up step")
     out.add_argument("--gradient-checkpointing", action=argparse.BooleanOptionalAction, default=None)
-    out.add_argument("--device", choices=("cuda", "cpu"), help="the graphics card, if there is one")
-    out.add_argument("--precision", choices=("bf16", "no"), default="no", help="of autocast")
-    out.add_argument("--to", type=Path, help="JSON file that keeps the result, beside those of other runs")
+    out.add_argument(
+        "--device",
+        choices=("cuda", "cpu"),
+        help="where to run; by default the graphics card, if there is one",
+    )
+    out.add_argument("--precision", choices=("bf16", "no"), default="no", help="precision of autocast")
+    out.add_argument("--to", type=Path, help="JSON file to add the result to")
     return out
 
 
 def row_of(config: RunConfig, options: argparse.Namespace, arguments: list[str]) -> dict[str, Any] | None:
-    """Measure. One row with everything that says what it is; None in all but the main process."""
+    """Measure, and return a row with the numbers and their settings; None outside the main process."""
     accelerator = Accelerator(cpu=options.device == "cpu", mixed_precision=options.precision)
     set_seed(config.seed)
     machine, frames = describe(), frames_of(config, options)
@@ -124,7 +134,7 @@ def main(arguments: list[str]) -> int:
         if row is not None:
             print(json.dumps(row, indent=1))
             if options.to is not None:
-                keep(options.to, row)
+                add_row(options.to, row)
         return 0
 
-    return guarded(run)
+    return run_reporting_errors(run)

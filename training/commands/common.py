@@ -1,4 +1,4 @@
-"""What commands share: options that name a config, and plain errors."""
+"""Shared by the commands: the options that name a config, and errors without a traceback."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ def config_path(name: str) -> Path:
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", required=True, help="a YAML file, or a name: " + ", ".join(names()))
+    parser.add_argument(
+        "--config", required=True, help="a YAML file, or one of these names: " + ", ".join(config_names())
+    )
     parser.add_argument(
         "--set",
         dest="changes",
         action="append",
         default=[],
         metavar="a.b=c",
-        help="change a value; repeatable",
+        help="change a value of the config; can be repeated",
     )
 
 
-def names() -> list[str]:
+def config_names() -> list[str]:
     return sorted(path.stem for path in CONFIGS.glob("*.yaml") if not path.stem.startswith("accelerate"))
 
 
-def guarded(run: Callable[[], int]) -> int:
-    """Run a command; an error that a person can act on ends it with one message, without a traceback."""
+def run_reporting_errors(run: Callable[[], int]) -> int:
+    """Run a command and return its exit code; errors that a person can act on are printed as one message."""
     try:
         return run()
     except Interrupted as stop:

@@ -18,7 +18,7 @@ from ..config import ConfigError
 from ..data import Cached, open_dataset
 from ..encode import Encoding, encode
 from ..runs import parse_run
-from .common import add_config_options, config_path, guarded
+from .common import add_config_options, config_path, run_reporting_errors
 
 
 def part_of(text: str) -> tuple[int, int]:
@@ -39,11 +39,11 @@ def main(arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_config_options(parser)
-    parser.add_argument("--to", type=Path, required=True, help="folder of the cache")
-    parser.add_argument("--passes", type=int, default=1, help="clips per video, each with its own start")
+    parser.add_argument("--to", type=Path, required=True, help="folder for the cache")
+    parser.add_argument("--passes", type=int, default=1, help="clips per video, each from another place")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--shard-size", type=int, default=256, help="samples a file")
+    parser.add_argument("--shard-size", type=int, default=256, help="samples per file")
     parser.add_argument("--part", type=part_of, default=(0, 1), metavar="I/N")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args(arguments[1:])
@@ -62,4 +62,4 @@ def main(arguments: list[str]) -> int:
         encode(open_dataset(config.data), base, options.to, how)
         return 0
 
-    return guarded(run)
+    return run_reporting_errors(run)

@@ -7,11 +7,11 @@ python -m training eval --checkpoint sd15.safetensors --tokenizer ComfyUI/comfy/
 python -m training eval --checkpoint sd15.safetensors --tokenizer ComfyUI/comfy/sd1_tokenizer \\
     --motion mm_sd_v15_v2.ckpt --method ddim --steps 25 --prompts captions.txt --to evaluations/teacher
 
-TO gets a video a clip (steps_4/00012.mp4), a sheet to look at (steps_4.png) and results.json. A run that was
-cut resumes. Later commands may ask a folder for other metrics, more clips or more steps;
-results.json holds what the last one asked for. A personalised model is evaluated as another --checkpoint.
-Nothing is downloaded: a metric is measured if its weights are named. A variant with measures of
-its own has them without any.
+The folder TO gets a video for each clip (steps_4/00012.mp4), a sheet of the first clips (steps_4.png) and
+results.json. The same command resumes an evaluation that was cut. Later commands may measure other metrics,
+more clips or more steps in the same folder; results.json holds those of the last one. To evaluate a
+personalised model, name it as --checkpoint. Nothing is downloaded: a metric is measured if its weights are
+named. A variant's own metrics need none.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from ..eval.rows import digest
 from ..eval.videos import write_sheet
 from ..runs import sampled_files
 from ..variants import find_variant, known_variants
-from .common import guarded
+from .common import run_reporting_errors
 
 Metric = Callable[[int], dict[str, Any]]  # number of steps -> what is measured of those clips
 PAPER_GUIDANCE = 7.5
 
 
 def base_of(options: argparse.Namespace) -> BaseConfig:
-    """The files that are evaluated: the run's, and instead of them those that are named."""
+    """The files to evaluate: those of --run, or those named one by one, which take precedence."""
     values = sampled_files(options.run) if options.run else {}
     for name in ("variant", "checkpoint", "motion", "lora", "tokenizer"):
         if getattr(options, name) is not None:
@@ -67,12 +67,12 @@ def captions_of(options: argparse.Namespace, variant: str) -> list[str]:
 
 
 def value_or(value: Any, default: Any) -> Any:
-    """`value`, or `default` where an option was not given."""
+    """`value`, or `default` for an option that is None."""
     return default if value is None else value
 
 
 def plan_of(options: argparse.Namespace) -> Plan:
-    """Everything checked that can be without reading weights. Raises ConfigError, DataError."""
+    """The plan, checked as far as that needs no weights. Raises ConfigError, DataError."""
     base = base_of(options)
     variant = find_variant(base.variant)
     fixed = variant.metrics is not None  # they know clips of one size only
@@ -91,7 +91,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
     captions = tuple(captions_of(options, base.variant))
     clips = value_or(options.clips, len(captions))
     if min(clips, frames, *options.steps) < 1:
-        raise ConfigError("got a number below 1 of clips, frames or steps; expected 1 or more")
+        raise ConfigError("got --clips, --frames or --steps below 1; expected 1 or more")
     return Plan(
         base=base,
         captions=captions,
@@ -112,7 +112,7 @@ def plan_of(options: argparse.Namespace) -> Plan:
 def metrics_of(
     options: argparse.Namespace, plan: Plan, device: torch.device
 ) -> tuple[list[Metric], dict[str, Any]]:
-    """What is measured, its weights loaded before anything is sampled; and where those come from."""
+    """The metrics, their weights loaded before anything is sampled; and where those weights come from."""
     found = [
         own_metric(options, plan),
         clipsim_metric(options, plan, device) if options.clip else None,
@@ -123,7 +123,7 @@ def metrics_of(
 
 
 def own_metric(options: argparse.Namespace, plan: Plan) -> tuple[Metric, dict[str, Any]] | None:
-    """What the variant measures by itself, if anything."""
+    """The variant's own metrics, None if it has none."""
     load = find_variant(plan.base.variant).metrics
     if load is None:
         return None
@@ -178,7 +178,7 @@ def fvd_metric(
 
 
 def evaluate(options: argparse.Namespace, arguments: list[str]) -> dict[str, Any]:
-    """Sample what is missing, measure, and write results.json. Raises what a person can act on."""
+    """Sample what is missing, measure, and write results.json. Raises errors that a person can act on."""
     from training.machine import describe
 
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -198,7 +198,7 @@ def evaluate(options: argparse.Namespace, arguments: list[str]) -> dict[str, Any
             found |= metric(steps)
         rows.append({"method": plan.sampler, "guidance": plan.guidance, "spacing": plan.spacing, **found})
     results = {
-        "command": as_typed(arguments),
+        "command": command_line(arguments),
         "date": time.strftime("%Y-%m-%d"),
         "device": device.type,
         "machine": describe(),
@@ -210,8 +210,8 @@ def evaluate(options: argparse.Namespace, arguments: list[str]) -> dict[str, Any
     return results
 
 
-def as_typed(arguments: list[str]) -> str:
-    """The command; of absolute paths only the last part, for results that are passed on."""
+def command_line(arguments: list[str]) -> str:
+    """The command line for the results; absolute paths are cut to their last part."""
     words = [Path(word).name if Path(word).is_absolute() else word for word in arguments]
     return " ".join(["python -m training", *words])
 
@@ -223,37 +223,61 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = out.add_argument
-    add("--run", type=Path, help="folder of a run: its base and what it exported")
+    add("--run", type=Path, help="folder of a run: evaluates its base with its exported weights")
     add("--checkpoint", type=Path, help="single-file Stable Diffusion checkpoint")
-    add("--variant", choices=list(known_variants()), help="size of the checkpoint (sd15)")
+    add("--variant", choices=list(known_variants()), help="size of the checkpoint (default sd15)")
     add("--tokenizer", type=Path, help="folder with vocab.json and merges.txt, for sd15")
     add("--motion", type=Path, help="motion weights; without them pictures are sampled")
     add("--lora", type=Path, help="LoRA in kohya's names")
     add("--lora-strength", type=float, default=1.0)
-    add("--schedule", choices=list(SCHEDULES), help="instead of the one that the motion file names")
-    add("--prompts", type=Path, help="one caption a line, or a CSV; none for a variant's own")
-    add("--caption-column", default="caption", help="of the CSV")
-    add("--clips", type=int, help="how many; captions repeat with new seeds. One a caption if not given")
+    add(
+        "--schedule",
+        choices=list(SCHEDULES),
+        help="noise schedule, if not the one that the motion file names",
+    )
+    add(
+        "--prompts",
+        type=Path,
+        help="file with one caption a line, or a CSV; default: the variant's own captions",
+    )
+    add("--caption-column", default="caption", help="column of the CSV with the captions")
+    add(
+        "--clips", type=int, help="number of clips (default: one per caption); captions repeat with new seeds"
+    )
     add("--method", choices=("lcm", "ddim", "dpm++"), default="lcm")
     add("--steps", type=int, nargs="+", default=[1, 2, 4, 8])
-    add("--guidance", type=float, help=f"cfg; 1 for lcm, else {PAPER_GUIDANCE:g} as in the paper")
-    add("--spacing", choices=("simple", "leading", "trailing", "linspace"), help="of timesteps")
-    add("--frames", type=int, help="of a clip (16)")
-    add("--size", type=int, nargs=2, metavar=("H", "W"), help="in pixels (512 512)")
+    add(
+        "--guidance",
+        type=float,
+        help=f"cfg scale (default 1 for lcm, else {PAPER_GUIDANCE:g} as in the paper)",
+    )
+    add("--spacing", choices=("simple", "leading", "trailing", "linspace"), help="how timesteps are spaced")
+    add("--frames", type=int, help="frames of a clip (default 16)")
+    add(
+        "--size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="height and width in pixels (default: the variant's own, 512 512 for sd15)",
+    )
     add("--seed", type=int, default=0)
-    add("--to", type=Path, required=True, help="folder of the clips and of results.json")
-    add("--device", choices=("cuda", "mps", "cpu"), help="the graphics card, if there is one")
-    add("--precision", choices=("no", "fp16", "bf16"), default="no", help="of autocast")
+    add("--to", type=Path, required=True, help="folder for the clips and results.json")
+    add(
+        "--device",
+        choices=("cuda", "mps", "cpu"),
+        help="where to run; by default the graphics card, if there is one",
+    )
+    add("--precision", choices=("no", "fp16", "bf16"), default="no", help="precision of autocast")
     add("--clip", type=Path, help="folder of a CLIPModel: measures CLIPSIM")
     add("--i3d", type=Path, help="weights of I3D with 400 classes: measures FVD against --real")
     add("--real", type=Path, help="folder of real videos")
-    add("--real-stride", type=int, default=1, help="every which frame of a real video")
+    add("--real-stride", type=int, default=1, help="take every N-th frame of a real video")
     add(
         "--real-clips",
         type=int,
-        help="real videos at most (4096), or those a variant's own metrics take",
+        help="real videos at most (default 4096), or real clips for a variant's own metrics",
     )
-    add("--fvd-clips", type=int, default=2048, help="of each kind that FVD is measured on")
+    add("--fvd-clips", type=int, default=2048, help="clips of each kind for one FVD")
     return out
 
 
@@ -266,4 +290,4 @@ def main(arguments: list[str]) -> int:
             print(json.dumps(row))
         return 0
 
-    return guarded(run)
+    return run_reporting_errors(run)

@@ -12,7 +12,7 @@ from pathlib import Path
 from animatelcm_core.formats import convert_motion
 
 from ..runs import export_run
-from .common import guarded
+from .common import run_reporting_errors
 
 
 def main(arguments: list[str]) -> int:
@@ -22,9 +22,13 @@ def main(arguments: list[str]) -> int:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--run", type=Path, help="folder of a run")
     source.add_argument("--convert", type=Path, help="a motion file of any layout")
-    parser.add_argument("--to", type=Path, required=True, help="folder, or with --convert the new file")
-    parser.add_argument("--online", action="store_true", help="the last weights, not their moving average")
-    parser.add_argument("--diffusers", action="store_true", help="write a MotionAdapter as well")
+    parser.add_argument(
+        "--to", type=Path, required=True, help="folder to write to; with --convert the new file"
+    )
+    parser.add_argument(
+        "--online", action="store_true", help="export the last weights instead of their moving average"
+    )
+    parser.add_argument("--diffusers", action="store_true", help="also write a diffusers MotionAdapter")
     options = parser.parse_args(arguments[1:])
 
     def run() -> int:
@@ -36,4 +40,4 @@ def main(arguments: list[str]) -> int:
             print(f"wrote {path}")
         return 0
 
-    return guarded(run)
+    return run_reporting_errors(run)

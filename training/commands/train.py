@@ -15,7 +15,7 @@ from .. import old_names
 from ..config import as_yaml
 from ..runs import read_config, train
 from ..stages import STAGES
-from .common import add_config_options, config_path, guarded
+from .common import add_config_options, config_path, run_reporting_errors
 
 
 def main(arguments: list[str]) -> int:
@@ -41,4 +41,4 @@ def main(arguments: list[str]) -> int:
             train(config)
         return 0
 
-    return guarded(run)
+    return run_reporting_errors(run)

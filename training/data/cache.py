@@ -1,4 +1,4 @@
-"""Latents and text contexts that `encode` wrote, by number, mapped from disk."""
+"""Reads the latents and text contexts that `encode` wrote, by number, mapped from disk."""
 
 from __future__ import annotations
 

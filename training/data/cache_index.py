@@ -1,4 +1,4 @@
-"""The index of a cache of latents: what made it, what each shard holds. Written whole or not at all."""
+"""The index of a cache of latents: what made it, and what each shard holds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Model(BaseModel):
 
 
 class CacheMeta(_Model):
-    """What one sample of the cache was."""
+    """What was encoded: the frames and pixels of one sample, and its source."""
 
     frames: int = Field(ge=1)
     height: int = Field(ge=1)  # of the pixels
@@ -78,7 +78,8 @@ def read_index(folder: Path) -> CacheIndex:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise DataError(
-            f"got {path} that is no index: {place} {first['msg']}; expected what encode wrote: encode again."
+            f"got {path} that is not an index: {place} {first['msg']}; expected what encode wrote: encode "
+            "again."
         ) from None
     for shard in index.shards:
         file = folder / shard.file
@@ -93,5 +94,5 @@ def read_index(folder: Path) -> CacheIndex:
 
 
 def write_index(folder: Path, index: CacheIndex) -> None:
-    """Replace index.json. Raises OSError, the old one kept."""
+    """Replace index.json. Raises OSError; the old one stays then."""
     write_text(folder / INDEX, index.model_dump_json(indent=1))

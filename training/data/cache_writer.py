@@ -1,4 +1,4 @@
-"""Writes a cache of latents, shard by shard: a kill or a full disk costs at most the shard in the making."""
+"""Writes a cache of latents shard by shard: a crash or a full disk costs at most the current shard."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class CacheWriter:
 
     @property
     def samples(self) -> int:
-        """How many samples were added, those of earlier runs and of the shard in the making included."""
+        """How many samples were added, including those of earlier runs and of the current shard."""
         return self.index.samples + len(self._rows)
 
     @property

@@ -1,4 +1,4 @@
-"""Where the data is and how it becomes samples: the `data` section of a training config.
+"""The `data` section of a training config: where the data is and how it becomes samples.
 
 data: {kind: videos, path: /data/webvid, csv: /data/webvid/results.csv, size: [256, 256]}
 """

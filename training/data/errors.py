@@ -1,11 +1,11 @@
-"""Two kinds of trouble with data: one file that cannot be used, and a data set that cannot be used."""
+"""Errors about data: for one file that cannot be used, and for a whole data set."""
 
 from __future__ import annotations
 
 
 class UnreadableMedia(Exception):
-    """One sample cannot be used; the message is the reason. It is counted and another takes its place."""
+    """One sample cannot be used; the message says why. It is counted, and another sample takes its place."""
 
 
 class DataError(ValueError):
-    """The data set as a whole is not what was asked for: got / expected / do this."""
+    """The data set as a whole cannot be used: got / expected / do this."""

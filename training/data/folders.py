@@ -1,4 +1,4 @@
-"""Videos or pictures in a folder, as samples by index."""
+"""Data sets from a folder of videos or pictures."""
 
 from __future__ import annotations
 

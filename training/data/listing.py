@@ -1,4 +1,4 @@
-"""Which files a folder holds and what they show: sidecar captions, or the rows of a CSV."""
+"""Lists the files of a folder with their captions: from files beside them, or from a CSV."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class _Fetched:
 
 
 class _Reader(torch_data.Dataset[_Fetched]):
-    """Positions -> samples, in a worker or in the process itself."""
+    """Reads the samples of positions, in a worker or in the process itself."""
 
     def __init__(self, dataset: Dataset, seed: int) -> None:
         self.dataset, self.seed = dataset, seed

@@ -1,6 +1,6 @@
-"""Files to pixels: a clip out of a video (PyAV), a picture (Pillow), filled to a size and centre cropped.
+"""Reads pixels from files: clips of videos (PyAV) and pictures (Pillow), scaled and cropped to a size.
 
-A file is a stranger: only containers of video are tried (no playlists, which could name other files or
+No file is trusted: only containers of video are tried (no playlists, which could name other files or
 hosts), sizes are checked before pixels are made, and what goes wrong becomes UnreadableMedia with the reason.
 """
 

@@ -1,4 +1,4 @@
-"""One position of a run -> its sample, or the reason why there is none; and the count of what was skipped."""
+"""Reads the sample of a position, or says why it cannot be read; counts what was skipped."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def read(dataset: Dataset, index: int, seed: int, position: int) -> Sample | Ski
 
 
 def log_line(line: str) -> None:
-    """The report where none is given: a warning in the log."""
+    """The default report: a warning in the log."""
     logging.getLogger("training.data").warning("%s", line)
 
 
 class Tally:
-    """Which files were readable. Reports each unreadable one once; raises when it is most of the data."""
+    """Counts readable and unreadable files. Reports each unreadable one once; raises if most of them are."""
 
     def __init__(self, dataset: Dataset, report: Report = log_line) -> None:
         self.skipped: dict[str, str] = {}  # name -> reason
@@ -67,7 +67,7 @@ class Tally:
             raise DataError(self.complaint())
 
     def complaint(self) -> str:
-        """What is wrong with this data, with the first reasons."""
+        """The message about data that is mostly unreadable, with the first reasons."""
         first = [f"  {name}: {reason}" for name, reason in list(self.skipped.items())[:5]]
         return "\n".join(
             [

@@ -49,7 +49,7 @@ class Dataset(ABC):
         """The sample, its `position` set to `index`. Raises UnreadableMedia."""
 
     def name(self, index: int) -> str:
-        """What to call the sample in a report: a path below the data set's folder."""
+        """The sample's name in a report: a path below the data set's folder."""
         return f"sample {index}"
 
     def order(self, seed: int, epoch: int) -> Tensor:
@@ -57,7 +57,7 @@ class Dataset(ABC):
         return permutation(len(self), seed, "epoch", epoch)
 
     def settings(self) -> str:
-        """What decides how a file becomes a sample, for telling two encodes apart."""
+        """The settings that decide how a file becomes a sample, so that different encodes are not mixed."""
         return type(self).__name__
 
 

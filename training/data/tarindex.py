@@ -1,4 +1,4 @@
-"""Where in a tar each sample's files lie, read from the headers alone: samples by number, nothing unpacked.
+"""Finds each sample's files in a tar from the headers alone; nothing is unpacked.
 
 The index is kept beside the tar (NAME.tar.index.json) where the folder may be written, and made anew when the
 tar has another size or date.

@@ -1,4 +1,4 @@
-"""WebDataset tars on a local disk as samples by number, so that they resume and split as folders do.
+"""A data set from WebDataset tars on a local disk; it resumes and splits as folders do.
 
 An epoch shuffles the tars, lines up their samples and shuffles those within windows: reads stay near each
 other, and position p is found without reading what lies before it.

@@ -1,1 +1,1 @@
-"""Evaluation: clips sampled from exported weights, kept as videos, and what is measured of them."""
+"""Evaluation: samples clips from exported weights, writes them as videos, and measures them."""

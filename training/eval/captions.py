@@ -1,4 +1,4 @@
-"""Captions of an evaluation: a line each, or a column of a CSV."""
+"""Reads the captions of an evaluation: one a line, or a column of a CSV."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """FVD: Frechet distance between I3D's logits of generated and of real videos (paper 5, Benchmarks).
 
 Videos are scaled until they cover 224 x 224 and cropped at the centre, as the authors did. The paper draws
-2048 of each kind; with more at hand the draw is repeated, to show how much a number hangs on it.
+2048 of each kind; with more at hand the draw is repeated, to show how much the number depends on it.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def real_features(net: I3D, real: Real, frames: int, cache: Path) -> Tensor:
 
 
 def fvd(generated: Tensor, real: Tensor, clips: int = 2048, seed: int = 0) -> dict[str, Any]:
-    """FVD between `clips` of each set, or as many as both have, and what it was measured on.
+    """FVD between `clips` of each set (or as many as both have), and what it was measured on.
 
     With more at hand than that: the mean of DRAWS draws, and the draws. With twice as many real ones also the
     distance that real videos have from one another: no model can be expected below it.

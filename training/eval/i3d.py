@@ -45,7 +45,7 @@ def same(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
 
 
 def pool(x: Tensor, kernel: Sequence[int], stride: Sequence[int]) -> Tensor:
-    """Largest of each window. Zeros are no trouble: what is pooled has been through a ReLU."""
+    """Maximum of each window. Padding with zeros is harmless: what is pooled has been through a ReLU."""
     return F.max_pool3d(same(x, kernel, stride), tuple(kernel), tuple(stride))
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation samples, and the folder that holds it: one set of settings a folder."""
+"""The plan of an evaluation, and its folder of clips: one set of settings per folder."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Plan:
         return [clip_path(to, steps, number) for number in range(self.clips)]
 
     def about(self) -> dict[str, Any]:
-        """What makes a clip, but for its number, caption and steps. Reads the weights for their digests."""
+        """All settings of a clip but its number, caption and steps. Reads the weights for their digests."""
         files = {role: getattr(self.base, role) for role in ROLES}
         return {
             "variant": self.base.variant,
@@ -80,7 +80,7 @@ class Plan:
 
 
 def claim_folder(to: Path, about: dict[str, Any]) -> None:
-    """Note in `to` what its clips are made with. Raises ConfigError if it holds clips made otherwise."""
+    """Write into `to` what its clips are made with. Raises ConfigError if it holds clips made otherwise."""
     path = to / "settings.json"
     if path.exists():
         known = json.loads(path.read_text(encoding="ascii"))

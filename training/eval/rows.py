@@ -1,4 +1,4 @@
-"""Rows of numbers, one a clip, kept on disk in parts: a cut loses one part."""
+"""Rows of numbers, one per clip, cached on disk in parts: an interruption loses one part."""
 
 from __future__ import annotations
 

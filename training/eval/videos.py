@@ -1,4 +1,4 @@
-"""Clips of an evaluation as files: videos that say how they were made, and a sheet to look at.
+"""Writes and reads the clips of an evaluation: videos that say how they were made, and a sheet of them.
 
     TO/steps_4/00012.mp4   clip 12 at 4 steps; its comment holds caption and seconds as JSON
     TO/steps_4.png         the first clips, a clip a row
@@ -75,7 +75,7 @@ def write_video(path: Path, frames: Tensor, about: dict[str, Any], name: str | N
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What `write_video` put into the comment. Raises DataError for a video that is not from there."""
+    """What `write_video` put into the comment. Raises DataError for any other video."""
     try:
         with av.open(str(path)) as container:
             return json.loads(container.metadata["comment"])

@@ -1,4 +1,4 @@
-"""The old words of the small world's command line: each names the new command and runs it."""
+"""The old commands of the small world: each prints the new command and runs it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 
 
 def run(*command: str) -> None:
-    """The new command with this process's arguments; without one they name it themselves."""
+    """Run the new command with this process's arguments; without a command, the first argument is it."""
     words = [*command, *sys.argv[1:]]
     new = " ".join(["python -m training.small_world", *words[:1]])
     print(f"training.shapes is the old name. The command is now: {new}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Sample grids of stages that condition clips on an image or on hints."""
+"""Previews for stages that condition clips on an image or on hints."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .stage import C, Preview, Stage
 
 
 class ConditionedPreviews(Stage[C]):
-    """A stage that previews clips of the first batch that this process saw."""
+    """A stage whose previews use the conditioning of the first batch that this process saw."""
 
     first_batch: Sequence[Preview] = ()
 
@@ -20,5 +20,5 @@ class ConditionedPreviews(Stage[C]):
             self.first_batch = list(zip(batch.captions, conditioning.split(frames), strict=True))
 
     def previews(self, prompts: Sequence[str]) -> list[Preview]:
-        """As many of them as there are prompts."""
+        """The remembered clips, as many as there are prompts."""
         return list(self.first_batch[: len(prompts)])

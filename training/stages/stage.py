@@ -31,12 +31,12 @@ C = TypeVar("C", bound=RunConfig)
 Backward = Callable[[Tensor], None]
 Autocast = Callable[[], AbstractContextManager[None]]
 Preview = tuple[str, Conditioning | None]
-"""A prompt, with the image or the hints where the stage is about them."""
+"""A prompt, with its image or hints if the stage conditions on them."""
 
 
 @dataclass
 class Draws:
-    """Of a batch of clips: n (b,) solver index, w (b,) guidance, noise (b, f, 4, h, w)."""
+    """The random draws of a batch of clips: n (b,) solver index, w (b,) guidance, noise (b, f, 4, h, w)."""
 
     n: Tensor
     w: Tensor
@@ -46,7 +46,7 @@ class Draws:
 def draw(
     seed: int, positions: Tensor, shape: tuple[int, ...], steps: int, scales: tuple[float, float]
 ) -> Draws:
-    """What is random about a batch. shape: of one clip's latents; scales: range of the cfg scale 1 + w."""
+    """Draw what is random in a batch. shape: of one clip's latents; scales: range of the cfg scale 1 + w."""
     rows = []
     for position in positions.tolist():
         generator = sample_generator(seed, position)
@@ -66,15 +66,15 @@ class Export:
     diffusers: bool = False
 
     def beside(self, end: str) -> Path:
-        """Another file of the same run."""
+        """The path of another file of the same run."""
         return self.path.with_name(f"{self.path.stem}_{end}{self.path.suffix}")
 
 
 class Stage(ABC, Generic[C]):
-    """Who learns, from what, what follows an update, and which files come of it."""
+    """Base class: what learns, from what, what an update does, and which files it exports."""
 
     name: ClassVar[str]
-    """Of the command, and `stage` in a config."""
+    """Name of the command, and of `stage` in a config."""
     Config: ClassVar[type[RunConfig]]
     pictures: ClassVar[bool] = False
     """Whether it learns from single pictures: clips of one frame."""
@@ -131,7 +131,7 @@ class Stage(ABC, Generic[C]):
 
     @abstractmethod
     def step(self, batch: Batch, backward: Backward, autocast: Autocast) -> dict[str, Tensor]:
-        """One forward and backward pass. Returns what is worth logging, per clip or scalar."""
+        """One forward and backward pass. Returns values for the log, per clip or scalar."""
 
     def lr_factor(self, name: str) -> float:
         """Factor on the learning rate of the trainable parameter `name`."""

@@ -1,7 +1,7 @@
 """Adaptation without a teacher (paper 4.3, Eq. 12).
 
 Both points of the trajectory come from the data and one shared noise, so no teacher and no guidance is
-needed: the network, distilled already, is only shown what the new part means.
+needed: the network, distilled already, only has to learn what the new part means.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DISTILLED = {
     "motion": "distilled motion weights (AnimateLCM's, or yours from the stage video)",
     "lora": "the LCM LoRA (AnimateLCM's, or yours from the stage image)",
 }
-"""What such a stage needs of the base: see RunConfig.needs."""
+"""Files of `base` that such a stage needs: see RunConfig.needs."""
 
 
 class TeacherFree(Consistency[C]):
