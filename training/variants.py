@@ -51,7 +51,7 @@ class Evaluation(Protocol):
         ...
 
     def about(self, clips: int) -> dict[str, Any]:
-        """What results say of how they were measured. clips: of the reference."""
+        """How results were measured, for results.json. clips: number of real clips."""
         ...
 
 

@@ -24,7 +24,7 @@ def net() -> judge.BodyNet:
 
 
 @pytest.fixture(scope="module")
-def given() -> HintSet:
+def hint_set() -> HintSet:
     return HintSet.sample(6, HINT)
 
 
@@ -34,8 +34,8 @@ def model() -> ControlModel:
     return ControlModel.load(CHECKPOINT, *files)
 
 
-def test_the_hinted_clip_itself_follows_its_hints(given: HintSet, net: judge.BodyNet) -> None:
-    found = ControlMetrics.measure(given.pixels, given, net)
+def test_the_hinted_clip_itself_follows_its_hints(hint_set: HintSet, net: judge.BodyNet) -> None:
+    found = ControlMetrics.measure(hint_set.pixels, hint_set, net)
     assert torch.equal(found.overlap, torch.ones(6))
     assert found.flicker_outline.max() == 0
     assert found.flicker_colour.max() < 0.01
@@ -44,16 +44,16 @@ def test_the_hinted_clip_itself_follows_its_hints(given: HintSet, net: judge.Bod
     assert found.body.float().mean() > 0.8
 
 
-def test_what_strays_and_flickers_is_seen(given: HintSet, net: judge.BodyNet) -> None:
-    true = ControlMetrics.measure(given.pixels, given, net)
-    moved = ControlMetrics.measure(given.pixels.roll(8, dims=-1), given, net)
+def test_what_strays_and_flickers_is_seen(hint_set: HintSet, net: judge.BodyNet) -> None:
+    true = ControlMetrics.measure(hint_set.pixels, hint_set, net)
+    moved = ControlMetrics.measure(hint_set.pixels.roll(8, dims=-1), hint_set, net)
     assert (moved.overlap < 0.8).all()
-    shaken = given.pixels.clone()
+    shaken = hint_set.pixels.clone()
     shaken[:, ::2] = shaken[:, ::2].roll(2, dims=-2)
-    assert (ControlMetrics.measure(shaken, given, net).flicker_outline > 0.05).all()
-    bright = given.pixels.clone()
+    assert (ControlMetrics.measure(shaken, hint_set, net).flicker_outline > 0.05).all()
+    bright = hint_set.pixels.clone()
     bright[:, ::2] *= 0.8
-    found = ControlMetrics.measure(bright, given, net)
+    found = ControlMetrics.measure(bright, hint_set, net)
     assert (found.flicker_colour > true.flicker_colour + 0.05).all()
     assert (found.flicker_water > true.flicker_water + 0.02).all()
     change = moved.change_from(true)
@@ -63,16 +63,16 @@ def test_what_strays_and_flickers_is_seen(given: HintSet, net: judge.BodyNet) ->
     assert row["overlap_interval95"][0] < row["overlap"] < row["overlap_interval95"][1]
 
 
-def test_hints_are_edges_that_move_with_the_creature(given: HintSet) -> None:
-    assert given.hints.shape == given.pixels.shape
-    mask = judge.colourfulness(given.pixels)[0]
+def test_hints_are_edges_that_move_with_the_creature(hint_set: HintSet) -> None:
+    assert hint_set.hints.shape == hint_set.pixels.shape
+    mask = judge.colourfulness(hint_set.pixels)[0]
     near = torch.nn.functional.max_pool2d(mask, 7, stride=1, padding=3)
-    on = given.hints[:, :, 0]
+    on = hint_set.hints[:, :, 0]
     assert (on * near).sum() > 0.97 * on.sum() > 0
 
 
-def test_a_control_guides_the_model(model: ControlModel, given: HintSet, tmp_path: Path) -> None:
-    few = given.first(1)
+def test_a_control_guides_the_model(model: ControlModel, hint_set: HintSet, tmp_path: Path) -> None:
+    few = hint_set.first(1)
     free = model.sample(few, None)
     assert free.shape == few.pixels.shape
     assert torch.equal(model.sample(few, None), free)
@@ -80,13 +80,13 @@ def test_a_control_guides_the_model(model: ControlModel, given: HintSet, tmp_pat
     control = Control("t2i_adapter", load_adapter(path, "t2i_adapter", model.base.unet), model.base.unet)
     controlled = model.sample(few, control)
     assert (controlled - free).abs().max() > 0.05
-    other = HintSet(few.captions, few.pixels, given.hints[1:2], few.labels)
+    other = HintSet(few.captions, few.pixels, hint_set.hints[1:2], few.labels)
     assert (model.sample(other, control) - controlled).abs().max() > 0.01
 
 
-def test_one_step_comes_nearer_the_less_noise_there_is(model: ControlModel, given: HintSet) -> None:
+def test_one_step_comes_nearer_the_less_noise_there_is(model: ControlModel, hint_set: HintSet) -> None:
     network = load_adapter(DEMO / "shapes_t2i_adapter.safetensors", "t2i_adapter", model.base.unet)
-    few, control = given.first(2), Control("t2i_adapter", network, model.base.unet)
+    few, control = hint_set.first(2), Control("t2i_adapter", network, model.base.unet)
     rows = model.levels(few, model.encode(few), control)
     assert [row["t"] for row in rows] == [999, 749, 499, 249]
     assert rows[-1]["overlap"] > max(0.7, rows[0]["overlap"])

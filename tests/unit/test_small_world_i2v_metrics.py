@@ -31,40 +31,42 @@ def test_colours_in_between_are_named_by_the_nearest() -> None:
 
 
 def test_real_clips_keep_everything() -> None:
-    given = ReferenceSet.sample(20)
-    clips = draw(given.clips)
-    found = I2VMetrics.measure(clips, given, NET)
+    reference_set = ReferenceSet.sample(20)
+    clips = draw(reference_set.clips)
+    found = I2VMetrics.measure(clips, reference_set, NET)
     assert found.colour.max() < 0.01
     assert found.place.max() < 0.01
     assert found.water.max() < 0.01
     assert found.body.mean() == 1
     assert found.motion.mean() == 1
-    movers = given.labels[:, 2] != 0
+    movers = reference_set.labels[:, 2] != 0
     assert found.along[movers].min() > 0.9
     assert found.speed[~movers].max() < 0.1
 
 
 def test_other_clips_do_not() -> None:
-    given = ReferenceSet.sample(20)
-    other = draw(sample_clips(20, sample_generator(32, 0), given.labels))
-    found = I2VMetrics.measure(other, given, NET)
+    reference_set = ReferenceSet.sample(20)
+    other = draw(sample_clips(20, sample_generator(32, 0), reference_set.labels))
+    found = I2VMetrics.measure(other, reference_set, NET)
     assert found.place.mean() > 5
     assert found.water.mean() > 0.05
-    still = I2VMetrics.measure(given.pictures[:, None].expand(-1, FRAMES, -1, -1, -1), given, NET)
+    still = I2VMetrics.measure(
+        reference_set.pictures[:, None].expand(-1, FRAMES, -1, -1, -1), reference_set, NET
+    )
     assert still.speed.max() < 1e-3
 
 
 def test_alignment_is_given_each_clips_own_picture() -> None:
-    given = ReferenceSet.sample(3)
-    clips = draw(given.clips)
+    reference_set = ReferenceSet.sample(3)
+    clips = draw(reference_set.clips)
     seen: list[torch.Tensor] = []
 
     def change(frames: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
         seen.append(reference[0].permute(2, 0, 1))
         return frames * 0.5
 
-    assert torch.allclose(align_colours(clips, given, change), clips * 0.5)
-    assert torch.equal(torch.stack(seen), given.pictures)
+    assert torch.allclose(align_colours(clips, reference_set, change), clips * 0.5)
+    assert torch.equal(torch.stack(seen), reference_set.pictures)
 
 
 @pytest.mark.parametrize("reading", ["latents", "pixels", "first_frame"])
@@ -72,16 +74,16 @@ def test_the_encoder_acts_in_every_reading(tmp_path: Path, reading: str) -> None
     lora = write_lora(tmp_path / "lora.safetensors")
     model = ImageToVideoModel.load(CHECKPOINT, lora, MOTION, "image to video")
     assert model.encoder is None
-    given = ReferenceSet.sample(2)
-    bare = model.sample(given, 1, 0.8)
+    reference_set = ReferenceSet.sample(2)
+    bare = model.sample(reference_set, 1, 0.8)
     silent = model.untrained(reading)  # type: ignore[arg-type]
     assert silent.encoder is not None
     with torch.no_grad():
         silent.encoder.conv_in.weight.normal_(std=0.05)
-    clips = silent.sample(given, 1, 0.8)
+    clips = silent.sample(reference_set, 1, 0.8)
     assert clips.shape == bare.shape == (2, FRAMES, 3, SIZE, SIZE)
     assert not torch.allclose(clips, bare, atol=1e-3)
-    swapped = replace(given, pictures=given.pictures.flip(0))
+    swapped = replace(reference_set, pictures=reference_set.pictures.flip(0))
     assert not torch.allclose(silent.sample(swapped, 1, 0.8), clips, atol=1e-3)
 
 

@@ -21,7 +21,7 @@ from training.small_world.experiments import figure5, table1, table1_plan
 from training.small_world.experiments.table1_plan import TablePlan
 from training.small_world.measure import cells, pictures
 from training.small_world.measure.cells import Cell, fill, load_cell
-from training.small_world.measure.metrics import NAMES, Measured, Space, real_clips
+from training.small_world.measure.metrics import NAMES, Measurements, Space, real_clips
 from training.small_world.measure.pipelines import ModelFiles, sample
 from training.small_world.measure.results import Result, find, frechet_claims, result, row, teacher_claims
 from training.small_world.world import judge
@@ -104,11 +104,11 @@ def test_a_cut_loses_at_most_one_batch(tmp_path: Path, net: judge.BodyNet) -> No
     assert not list(tmp_path.rglob("*.part"))
 
 
-def measured(all_right: float, shift: float, space: Space, n: int = 60) -> Measured:
+def measured(all_right: float, shift: float, space: Space, n: int = 60) -> Measurements:
     right = torch.ones(n, len(NAMES), dtype=torch.bool)
     right[: round((1 - all_right) * n), NAMES.index("motion") :] = False
     rows = torch.randint(len(space.real), (n,), generator=torch.Generator().manual_seed(1))
-    return Measured(right, torch.full((n,), 100 * all_right), space.real[rows] + shift)
+    return Measurements(right, torch.full((n,), 100 * all_right), space.real[rows] + shift)
 
 
 def results_for(space: Space, baseline_shift: float, ours: float) -> list[Result]:
@@ -164,10 +164,10 @@ def test_another_model_is_not_mixed_in(tmp_path: Path) -> None:
         files.append(ModelFiles(path, path))
     assert files[0].digest() != files[1].digest()
     assert files[0].digest() != replace(files[0], lora=files[1].checkpoint).digest()
-    table1.guard(tmp_path / "run", {"teacher": files[0].digest()})
-    table1.guard(tmp_path / "run", {"teacher": files[0].digest(), "animatelcm": "new"})
+    table1.check_same_files(tmp_path / "run", {"teacher": files[0].digest()})
+    table1.check_same_files(tmp_path / "run", {"teacher": files[0].digest(), "animatelcm": "new"})
     with pytest.raises(ValueError, match="teacher"):
-        table1.guard(tmp_path / "run", {"teacher": files[1].digest()})
+        table1.check_same_files(tmp_path / "run", {"teacher": files[1].digest()})
 
 
 def test_table_is_drawn(tmp_path: Path, space: Space, net: judge.BodyNet) -> None:
@@ -194,7 +194,7 @@ def test_whole_table_from_files_to_json(tmp_path: Path, space: Space) -> None:
     """The command at its smoke size, with models that show one batch of real clips over and over."""
     clips = (draw(sample_clips(10, sample_generator(8, 0))),)
     pipeline = replace(fake(), schedule=SCHEDULES["animatediff"], decode=lambda latents: clips[0])
-    some = Measured(torch.ones(90, 4, dtype=torch.bool), torch.ones(90), space.real.repeat(3, 1))
+    some = Measurements(torch.ones(90, 4, dtype=torch.bool), torch.ones(90), space.real.repeat(3, 1))
     sources = table1.Sources(
         load_pipeline=lambda files: pipeline,
         real_clips=lambda n, seed, net, drawing=None: some,

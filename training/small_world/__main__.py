@@ -1,4 +1,4 @@
-"""The small world's command line: its model made from nothing, and the paper's experiments on it.
+"""The small world's command line: makes its model from nothing, and runs the paper's experiments on it.
 
 python -m training.small_world COMMAND --help
 """
@@ -20,14 +20,14 @@ COMMANDS = {
     "image": ("teacher.make", "stage 5: UNet and text model, on single frames"),
     "motion": ("teacher.make", "stage 6: the temporal modules, on clips"),
     "export": ("teacher.make", "stage 7: the files in demo/"),
-    "restart": ("teacher.make", "the shipped weights as stage files, to train them further"),
+    "restart": ("teacher.make", "turn the shipped weights into stage files, to train them further"),
     "data": ("teacher.make", "the caches that the trainer's shapes_* configs read"),
     "sample": ("teacher.sample", "one clip of the teacher from given noise"),
     "table1": ("experiments.table1", "the paper's Table 1"),
     "figure5": ("experiments.figure5", "the paper's Figure 5"),
     "image-to-video": (
         "experiments.image_to_video",
-        "what image to video keeps of the image, and its motion",
+        "how well image to video keeps the image, and whether it moves",
     ),
     "control": ("experiments.control", "how well clips follow their hints, before and after adaptation"),
     "style": ("experiments.style", "a personal image model in another style"),

@@ -1,4 +1,4 @@
-"""Where the small world's files are in the repository."""
+"""Paths of the small world's files in the repository."""
 
 from __future__ import annotations
 

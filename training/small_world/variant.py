@@ -10,7 +10,7 @@ from .world.words import tokenize
 
 
 def _tokenizer(folder: Path | None) -> Tokenize:
-    """The world's words need no files."""
+    """The world's own tokenizer, which needs no files."""
     return tokenize
 
 

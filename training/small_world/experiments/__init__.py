@@ -1,1 +1,1 @@
-"""What is asked: the paper's table and figure, image to video, control, styles. One command each."""
+"""The experiments: the paper's table and figure, image to video, control, styles. One command each."""

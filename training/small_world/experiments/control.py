@@ -8,7 +8,7 @@ captions. Writes docs/results/shapes/control.json, control.webp, control_clips.w
 the hints, encoded and decoded: no model can do better), text_to_video (the same captions and noise without
 hints), and for each adapter `before` (as it was made for the image model) and `after` (with the LoRA merged).
 `levels` tells where an adapter goes wrong: what one step makes of the true clips at each noise level.
-What is measured: measure/control_metrics.py.
+The metrics: measure/control_metrics.py.
 """
 
 from __future__ import annotations
@@ -43,17 +43,19 @@ LEVEL_CLIPS = 60
 class ControlExperiment:
     """Measures one model under several adapters, all on the same hints, captions and noise."""
 
-    def __init__(self, model: ControlModel, given: HintSet, net: judge.BodyNet):
-        self.model, self.given, self.net = model, given, net
-        self.few = given.first(LEVEL_CLIPS)
+    def __init__(self, model: ControlModel, hint_set: HintSet, net: judge.BodyNet):
+        self.model, self.hint_set, self.net = model, hint_set, net
+        self.few = hint_set.first(LEVEL_CLIPS)
         self.latents = model.encode(self.few)
         self.rows: list[dict[str, Any]] = []
         self.changes: dict[str, dict[str, Any]] = {}
         self.levels: dict[str, list[dict[str, Any]]] = {}
-        self.shown = [[clip, hints] for clip, hints in zip(given.pixels[:SHOWN], given.hints, strict=False)]
+        self.shown = [
+            [clip, hints] for clip, hints in zip(hint_set.pixels[:SHOWN], hint_set.hints, strict=False)
+        ]
 
     def add_row(self, name: str, clips: Tensor) -> ControlMetrics:
-        metrics = ControlMetrics.measure(clips, self.given, self.net)
+        metrics = ControlMetrics.measure(clips, self.hint_set, self.net)
         self.rows.append(metrics.row(name))
         print(self.rows[-1], flush=True)
         return metrics
@@ -64,8 +66,8 @@ class ControlExperiment:
 
     def measure_floors(self) -> None:
         """The rows to compare with: the clips of the hints through the VAE, and the model without hints."""
-        self.add_row("vae", reconstruct_clips(self.model.base.vae, self.given.pixels))
-        free = self.model.sample(self.given, None)
+        self.add_row("vae", reconstruct_clips(self.model.base.vae, self.hint_set.pixels))
+        free = self.model.sample(self.hint_set, None)
         self.add_row("text_to_video", free)
         self.show(free)
 
@@ -77,7 +79,7 @@ class ControlExperiment:
     def measure_adapter(self, kind: AdapterKind, when: str, path: Path) -> ControlMetrics:
         unet = self.model.base.unet
         control = Control(kind, load_adapter(path, kind, unet), unet)
-        clips = self.model.sample(self.given, control)
+        clips = self.model.sample(self.hint_set, control)
         self.show(clips)
         self.levels[f"{kind}_{when}"] = self.model.levels(self.few, self.latents, control)
         return self.add_row(f"{kind}_{when}", clips)
@@ -117,8 +119,8 @@ def main(options: argparse.Namespace) -> None:
     config = parse_run(CONFIG, files=False)
     assert isinstance(config, ControlConfig)
     model = ControlModel.load(options.checkpoint, options.lora, options.motion)
-    given = HintSet.sample(options.clips, config.control.hint)
-    experiment = ControlExperiment(model, given, judge.load(JUDGE))
+    hint_set = HintSet.sample(options.clips, config.control.hint)
+    experiment = ControlExperiment(model, hint_set, judge.load(JUDGE))
     experiment.measure_floors()
     pairs: list[tuple[AdapterKind, Path, Path]] = [
         (kind, Path(before), Path(after)) for kind, before, after in options.pair

@@ -1,4 +1,4 @@
-"""Figure 5 of the paper on the small world: what each way of training reaches, over counted arithmetic.
+"""The paper's Figure 5 on the small world: quality of each way of training, over counted arithmetic.
 
     python -m training.small_world figure5
 
@@ -26,7 +26,7 @@ from ...eval.metrics import frechet
 from ...pipeline import Pipeline, Sampling
 from ..measure import pictures
 from ..measure.cells import BATCH
-from ..measure.metrics import NAMES, Measured, Space, measure_clips
+from ..measure.metrics import NAMES, Measurements, Space, measure_clips
 from ..measure.pipelines import sample
 from ..measure.results import about
 from ..paths import RESULTS
@@ -57,7 +57,7 @@ class Evaluation:
 def evaluate_checkpoint(
     model: Pipeline, net: judge.BodyNet, space: Space, clips: int = 90, steps: int = 4, seed: int = SEED
 ) -> dict[str, float]:
-    """Numbers of the model as it is: `steps` of consistency sampling without guidance.
+    """Measure the model as it is: `steps` of consistency sampling without guidance.
 
     Keys: frechet, caption_agreement, colour, shape, motion, all_right. Every call has the same captions and
     noise, so checkpoints and arms are paired; Frechet distances compare at equal `clips` only.
@@ -67,7 +67,7 @@ def evaluate_checkpoint(
         part = labels[start : start + BATCH]
         pixels = sample(model, Sampling("lcm", steps), captions_of(part), seed, start)
         parts.append(measure_clips(pixels, part, net))
-    measured = Measured.joined(parts)
+    measured = Measurements.join(parts)
     shares = measured.right.double().mean(0).tolist()
     return {
         "frechet": frechet(space.reference, space.place(measured.features)),
@@ -77,7 +77,7 @@ def evaluate_checkpoint(
 
 
 def record(file: Path, row: Evaluation) -> None:
-    """Append to `file`; a resumed run that repeats a step replaces its row when read."""
+    """Append `row` to `file`; if a resumed run repeats a step, `read_rows` takes the later row."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="ascii") as lines:
         lines.write(json.dumps(asdict(row)) + "\n")

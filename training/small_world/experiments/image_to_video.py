@@ -1,4 +1,4 @@
-"""Image to video on the small world: what is kept of the image, and whether it moves.
+"""Image to video on the small world: how well clips keep the image, and whether they move.
 
     python -m training.small_world image-to-video --lora LORA --motion T2V --image-motion I2V --vae VAE
 
@@ -79,11 +79,15 @@ def load_run(run: Path, lora: Path, vae: Path) -> ImageToVideoModel:
     return replace(model, motion=motion.eval())
 
 
-def colour_errors(clips: Tensor, given: ReferenceSet, net: judge.BodyNet) -> dict[str, dict[str, float]]:
+def colour_errors(
+    clips: Tensor, reference_set: ReferenceSet, net: judge.BodyNet
+) -> dict[str, dict[str, float]]:
     """The errors of colour after alignment, by the defaults of both modes."""
     errors = {}
     for mode, change in {"float": align, "official": official}.items():
-        numbers = I2VMetrics.measure(align_colours(clips, given, change), given, net).numbers()
+        numbers = I2VMetrics.measure(
+            align_colours(clips, reference_set, change), reference_set, net
+        ).numbers()
         errors[mode] = {name: numbers[name] for name in ("colour", "water", "picture")}
     return errors
 
@@ -114,43 +118,48 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def main(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     options.to.mkdir(parents=True, exist_ok=True)
-    given, net = ReferenceSet.sample(options.clips), judge.load(JUDGE)
+    reference_set, net = ReferenceSet.sample(options.clips), judge.load(JUDGE)
     ours = ImageToVideoModel.load(options.checkpoint, options.lora, options.image_motion, vae=options.vae)
     curve, rows = [], []
     for scale in SCALES:
-        clips = ours.sample(given, STEPS, scale)
-        metrics = I2VMetrics.measure(clips, given, net)
+        clips = ours.sample(reference_set, STEPS, scale)
+        metrics = I2VMetrics.measure(clips, reference_set, net)
         curve.append({"motion_scale": scale, **metrics.numbers()})
         print(curve[-1], flush=True)
         if scale == SCALE:
-            rows.append(row("image_to_video", metrics, colour_aligned=colour_errors(clips, given, net)))
-            shown = zip(given.pictures[:SHOWN], clips, strict=False)
+            rows.append(
+                row("image_to_video", metrics, colour_aligned=colour_errors(clips, reference_set, net))
+            )
+            shown = zip(reference_set.pictures[:SHOWN], clips, strict=False)
             sheet = [torch.cat([picture[None], clip[::2]]) for picture, clip in shown]
             pictures.save_clips(sheet, options.to / "i2v_clips.webp")
-    for name, (model, references) in compared(options, ours, given).items():
-        rows.append(row(name, I2VMetrics.measure(model.sample(references, STEPS, SCALE), given, net)))
+    for name, (model, references) in load_compared(options, ours, reference_set).items():
+        rows.append(row(name, I2VMetrics.measure(model.sample(references, STEPS, SCALE), reference_set, net)))
         print(rows[-1], flush=True)
-    encoded = reconstruct_clips(ours.base.vae, draw(given.clips))
-    rows.append(row("vae", I2VMetrics.measure(encoded, given, net)))
+    encoded = reconstruct_clips(ours.base.vae, draw(reference_set.clips))
+    rows.append(row("vae", I2VMetrics.measure(encoded, reference_set, net)))
     content = {**about(command(options)), "clips": options.clips, "steps": STEPS, "rows": rows}
     content["motion_scale"] = curve
     write_text(options.to / "i2v.json", json.dumps(content, indent=1) + "\n")
     plot(curve, options.to / "i2v.webp")
 
 
-def compared(
-    options: argparse.Namespace, ours: ImageToVideoModel, given: ReferenceSet
+def load_compared(
+    options: argparse.Namespace, ours: ImageToVideoModel, reference_set: ReferenceSet
 ) -> dict[str, tuple[ImageToVideoModel, ReferenceSet]]:
-    """The models of the other rows, and what they are given."""
+    """Models of the other rows, each with its references."""
     plain = ImageToVideoModel.load(options.checkpoint, options.lora, options.motion, vae=options.vae)
-    named = replace(given, named=True)
+    named = replace(reference_set, named=True)
     return {
-        "text_to_video": (plain, given),
-        "untrained": (ours.untrained(), given),
-        "removed": (replace(ours, encoder=None), given),
+        "text_to_video": (plain, reference_set),
+        "untrained": (ours.untrained(), reference_set),
+        "removed": (replace(ours, encoder=None), reference_set),
         "image_to_video, named": (ours, named),
         "text_to_video, named": (plain, named),
-        **{name: (load_run(run, options.lora, options.vae), given) for name, run in runs(options).items()},
+        **{
+            name: (load_run(run, options.lora, options.vae), reference_set)
+            for name, run in runs(options).items()
+        },
     }
 
 

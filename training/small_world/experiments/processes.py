@@ -8,6 +8,6 @@ import sys
 from ..paths import ROOT
 
 
-def in_a_process(command: str, *arguments: str) -> None:
-    """`python -m training.small_world COMMAND ...`. Raises CalledProcessError if it fails."""
+def run_in_process(command: str, *arguments: str) -> None:
+    """Run `python -m training.small_world COMMAND ...`. Raises CalledProcessError if it fails."""
     subprocess.run([sys.executable, "-m", "training.small_world", command, *arguments], check=True, cwd=ROOT)

@@ -35,14 +35,14 @@ from ..paths import DEMO, JUDGE, RESULTS
 from ..world import judge
 from ..world.datasets import make_caches
 from . import figure5, style
-from .processes import in_a_process
+from .processes import run_in_process
 
 ARMS = ("paper", "without_init", "without_decouple")
 
 
 @dataclass(frozen=True)
 class ReproductionScale:
-    """How much of everything. points: evaluations on the way of each ablation run."""
+    """How much to make of everything. points: evaluations during each ablation run."""
 
     images: int = 6000
     videos: int = 2000
@@ -105,7 +105,7 @@ class Reproduction:
         self.evaluate(arm, seed, config)
 
     def evaluated_steps(self, arm: str, seed: int) -> set[int]:
-        """Steps of this run that have a row."""
+        """Steps of this run that have been evaluated."""
         try:
             rows = figure5.read_rows(self.rows, self.origin())
         except ValueError:
@@ -124,7 +124,7 @@ class Reproduction:
         return self.scale.image_steps * self.tflop_per_step("shapes_image", "")
 
     def tflop_per_step(self, name: str, arm: str) -> float:
-        """Counted TFLOP of one optimizer step, by making one."""
+        """TFLOP of one optimizer step, counted by running one."""
         folder = f"count/{name}_{arm}"
         if not checkpoint.list_checkpoints(self.out / folder):
             changes = ["steps=1", *([f"arm={arm}"] if arm else [])]
@@ -189,14 +189,14 @@ class Reproduction:
         return parse_run(CONFIGS / f"{name}.yaml", own + changes)
 
     def run(self, command: str, *arguments: str) -> None:
-        """Another command, which plots and writes results."""
-        in_a_process(command, *arguments, "--to", str(self.to))
+        """Run another command, which plots and writes results."""
+        run_in_process(command, *arguments, "--to", str(self.to))
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/reproduce"))
-    parser.add_argument("--to", type=Path, help="where results go, docs/results/shapes if not said")
-    parser.add_argument("--lora", type=Path, help="an LCM LoRA that is there, instead of training one")
+    parser.add_argument("--to", type=Path, help="folder for the results (default docs/results/shapes)")
+    parser.add_argument("--lora", type=Path, help="use this LCM LoRA instead of training one")
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
 

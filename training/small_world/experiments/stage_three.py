@@ -27,7 +27,7 @@ from ...runs import CONFIGS, parse_run, train
 from ..paths import DEMO, RESULTS
 from ..world.datasets import make_caches, make_clean
 from . import fine_vae
-from .processes import in_a_process
+from .processes import run_in_process
 
 LORA, MOTION = DEMO / "shapes_lcm_lora.safetensors", DEMO / "shapes_lcm_motion.safetensors"
 READINGS = ("latents", "pixels", "first_frame")
@@ -41,7 +41,7 @@ ADAPTERS = {
 
 @dataclass(frozen=True)
 class StageThreeScale:
-    """How much of everything; no steps: as many as the configs say."""
+    """How much to make of everything; steps None: as many as the configs say."""
 
     images: int = 72000
     videos: int = 2000
@@ -126,9 +126,9 @@ class StageThree:
         return parse_run(CONFIGS / f"{name}.yaml", own + changes)
 
     def run(self, command: str, *arguments: str) -> None:
-        """Another command, which plots and writes results."""
+        """Run another command, which plots and writes results."""
         more = ["--clips", str(self.scale.clips), "--to", str(self.to)]
-        in_a_process(command, *arguments, *more)
+        run_in_process(command, *arguments, *more)
 
 
 PARTS = ("data", "vae", "encoder", "readings", "adapters", "control")
@@ -136,7 +136,7 @@ PARTS = ("data", "vae", "encoder", "readings", "adapters", "control")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/stage_three"))
-    parser.add_argument("--to", type=Path, help="where results go, docs/results/shapes if not said")
+    parser.add_argument("--to", type=Path, help="folder for the results (default docs/results/shapes)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--threads", type=int, default=2)

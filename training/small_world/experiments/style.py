@@ -121,15 +121,15 @@ def merge_style(base: Path, lora: Path, to: Path) -> Path:
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", type=Path, default=DEMO / "shapes_sd.safetensors")
     actions = parser.add_subparsers(dest="action", required=True)
-    fit = actions.add_parser("train", help="the fine-tune")
+    fit = actions.add_parser("train", help="fine-tune the image model")
     fit.add_argument("--out", type=Path, default=Path("runs/personal"))
     fit.add_argument("--steps", type=int, default=RECIPE.steps)
     fit.add_argument("--threads", type=int, default=2)
-    small = actions.add_parser("lora", help="what the fine-tune changed, as a LoRA")
+    small = actions.add_parser("lora", help="write what the fine-tune changed as a LoRA")
     small.add_argument("--personal", type=Path, required=True)
     small.add_argument("--rank", type=int, default=16)
     small.add_argument("--to", type=Path, required=True)
-    whole = actions.add_parser("merge", help="a checkpoint of the LoRA")
+    whole = actions.add_parser("merge", help="merge the LoRA into a checkpoint")
     whole.add_argument("--lora", type=Path, required=True)
     whole.add_argument("--to", type=Path, required=True)
 

@@ -28,7 +28,7 @@ from ...eval.metrics import real_versus_real
 from ...pipeline import Pipeline
 from ..measure import pictures
 from ..measure.cells import fill, load_cell, load_or_make
-from ..measure.metrics import Measured, Space, real_clips
+from ..measure.metrics import Measurements, Space, real_clips
 from ..measure.pipelines import ModelFiles, load_pipeline
 from ..measure.results import (
     DRAWS,
@@ -59,25 +59,25 @@ def plan_of(options: argparse.Namespace) -> TablePlan:
     return plan.smallest() if options.smoke else plan
 
 
-def through_vae(checkpoint: Path, clips: int, seed: int, net: judge.BodyNet) -> Measured:
-    """Real clips encoded and decoded: what no model on these latents can be better than."""
+def through_vae(checkpoint: Path, clips: int, seed: int, net: judge.BodyNet) -> Measurements:
+    """Measurements of real clips, encoded and decoded: no model on these latents can do better."""
     _, vae = restore_checkpoint(checkpoint)
     return real_clips(clips, seed, net, lambda drawn: reconstruct_clips(vae, draw(drawn)))
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a table is made of: models of files, and measured clips that are real, drawn or encoded."""
+    """Where a table's models and measured real clips come from; tests put in others."""
 
     load_pipeline: Callable[[ModelFiles], Pipeline] = load_pipeline
-    real_clips: Callable[..., Measured] = real_clips
-    through_vae: Callable[[Path, int, int, judge.BodyNet], Measured] = through_vae
+    real_clips: Callable[..., Measurements] = real_clips
+    through_vae: Callable[[Path, int, int, judge.BodyNet], Measurements] = through_vae
     bootstrap_draws: int = DRAWS
 
 
 @dataclass(frozen=True)
-class Filled:
-    """A table whose cells are all measured. space: what they are measured in."""
+class MeasuredTable:
+    """A table whose cells are all measured. space: the space of their Frechet distances."""
 
     results: list[Result]
     searched: list[Result]
@@ -92,12 +92,12 @@ def model_files(options: argparse.Namespace) -> dict[str, ModelFiles]:
     return files
 
 
-def fill_table(options: argparse.Namespace, net: judge.BodyNet, sources: Sources) -> Filled:
+def fill_table(options: argparse.Namespace, net: judge.BodyNet, sources: Sources) -> MeasuredTable:
     """Measure every cell that is not measured yet: the fixed ones, the search, then the best it found."""
     out: Path = options.out
     files, plan = model_files(options), plan_of(options)
     judge_digest = hashlib.sha256(options.judge.read_bytes()).hexdigest()[:16]
-    guard(out, {"judge": judge_digest, **{name: f.digest() for name, f in files.items()}})
+    check_same_files(out, {"judge": judge_digest, **{name: f.digest() for name, f in files.items()}})
     models = {name: sources.load_pipeline(f) for name, f in files.items()}
     path = out / f"real_{plan.real}.safetensors"
     real = load_or_make(path, lambda: sources.real_clips(plan.real, REAL_SEED, net))
@@ -108,11 +108,11 @@ def fill_table(options: argparse.Namespace, net: judge.BodyNet, sources: Sources
     fill(out, best, models, net, options.backwards)
     cells = [(cell, load_cell(out, cell)) for cell in fixed + best]
     results = [result(cell, measured, space, sources.bootstrap_draws) for cell, measured in cells]
-    return Filled(results, searched, space)
+    return MeasuredTable(results, searched, space)
 
 
-def guard(out: Path, digests: dict[str, str]) -> None:
-    """Raises ValueError if `out` holds clips of other files than these."""
+def check_same_files(out: Path, digests: dict[str, str]) -> None:
+    """Raises ValueError if `out` holds clips of files other than these."""
     path = out / "files.json"
     out.mkdir(parents=True, exist_ok=True)
     known = json.loads(path.read_text(encoding="ascii")) if path.exists() else {}
@@ -142,7 +142,7 @@ def floors(options: argparse.Namespace, space: Space, net: judge.BodyNet, source
 
 
 def report(options: argparse.Namespace, net: judge.BodyNet, sources: Sources) -> dict[str, Any]:
-    """All of table1.json."""
+    """Everything in table1.json."""
     table = fill_table(options, net, sources)
     return {
         **about(command(options)),
@@ -183,9 +183,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher-guidance", type=float, default=3.0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
-        "--smoke", action="store_true", help="the smallest table, to see that all of it works"
+        "--smoke", action="store_true", help="make the smallest table, to see that everything works"
     )
-    parser.add_argument("--backwards", action="store_true", help="fill cells from the end and write no table")
+    parser.add_argument(
+        "--backwards",
+        action="store_true",
+        help="measure cells from the last to the first, and write no table",
+    )
 
 
 def main(options: argparse.Namespace, sources: Sources = Sources()) -> None:

@@ -1,1 +1,1 @@
-"""What is measured: models that sample clips, numbers, tables and pictures of them."""
+"""The measurements: models that sample clips, metrics, cells of tables, results and plots."""

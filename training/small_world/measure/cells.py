@@ -1,4 +1,4 @@
-"""Cells of a table: a model at one setting, some hundred clips, measured ten at a time and written to disk.
+"""Measures the cells of a table: some hundred clips of a model at one setting, written ten at a time.
 
 A cell is a folder with one file a batch, each written aside and renamed: a run that is cut loses at most the
 batch it was in, and two processes may fill one table.
@@ -18,7 +18,7 @@ from ...pipeline import Pipeline, Sampling
 from ...tensor_files import save_tensors
 from ..world import judge
 from ..world.clips import captions_of, labels_in_turn
-from .metrics import Measured, measure_clips
+from .metrics import Measurements, measure_clips
 from .pipelines import sample
 
 BATCH = 10
@@ -75,8 +75,8 @@ def fill(
         print(f"{done + 1}/{len(work)} {cell.key} {start + len(part)}/{cell.clips}", flush=True)
 
 
-def save_batch(path: Path, clips: Tensor, measured: Measured, thumbs: bool) -> None:
-    """Write one batch: features, readings, and of the first also some frames (n, THUMBS, 3, 64, 64) uint8."""
+def save_batch(path: Path, clips: Tensor, measured: Measurements, thumbs: bool) -> None:
+    """Write the measurements of one batch; of the first also some frames (n, THUMBS, 3, 64, 64) uint8."""
     tensors = {
         "right": measured.right.contiguous(),
         "agreement": measured.agreement.contiguous(),
@@ -89,10 +89,10 @@ def save_batch(path: Path, clips: Tensor, measured: Measured, thumbs: bool) -> N
     save_tensors(path, tensors)
 
 
-def load_cell(folder: Path, cell: Cell) -> Measured:
+def load_cell(folder: Path, cell: Cell) -> Measurements:
     """All batches of a complete cell. Raises FileNotFoundError for one that is not."""
     parts = [load_file(batch_path(folder, cell, start)) for start in range(0, cell.clips, BATCH)]
-    return Measured.joined([Measured(p["right"], p["agreement"], p["features"]) for p in parts])
+    return Measurements.join([Measurements(p["right"], p["agreement"], p["features"]) for p in parts])
 
 
 def thumbs(folder: Path, cell: Cell) -> Tensor:
@@ -100,9 +100,9 @@ def thumbs(folder: Path, cell: Cell) -> Tensor:
     return load_file(batch_path(folder, cell, 0))["thumbs"]
 
 
-def load_or_make(path: Path, make: Callable[[], Measured]) -> Measured:
-    """What `make` measures, made once and then read from `path`."""
+def load_or_make(path: Path, make: Callable[[], Measurements]) -> Measurements:
+    """The measurements that `make` returns, made once and then read from `path`."""
     if not path.exists():
         save_batch(path, torch.empty(0), make(), thumbs=False)
     data = load_file(path)
-    return Measured(data["right"], data["agreement"], data["features"])
+    return Measurements(data["right"], data["agreement"], data["features"])

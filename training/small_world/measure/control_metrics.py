@@ -1,4 +1,4 @@
-"""What is measured on controlled video: how well clips follow the hints that they were given.
+"""The metrics of controlled video: how well clips follow their hints.
 
 overlap           of the creature with the hinted one, intersection over union, mean over frames
 flicker_colour    change of the creature's mean RGB from frame to frame, mean absolute
@@ -31,7 +31,7 @@ SHARES = ("colour", "body")
 
 @dataclass
 class HintSet:
-    """n clips that give the hints. pixels: (n, f, 3, 64, 64); hints: the same shape; labels: (n, 3)."""
+    """n clips and their hints. pixels: (n, f, 3, 64, 64); hints: the same shape; labels: (n, 3)."""
 
     captions: list[str]
     pixels: Tensor
@@ -40,7 +40,7 @@ class HintSet:
 
     @classmethod
     def sample(cls, n: int, hint: HintConfig, seed: int = SEED) -> HintSet:
-        """The 90 captions in turn, drawn with a seed that no training step has."""
+        """n clips of the 90 captions in turn, drawn with a seed that no training step has."""
         clips = sample_clips(n, sample_generator(seed, 0), labels_in_turn(n))
         pixels = draw(clips)
         hints = edge_hints(hint, pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
@@ -55,7 +55,7 @@ class HintSet:
 
 @dataclass
 class ControlMetrics:
-    """Per clip, all (n,): what of the hints is followed, and what is right of the caption."""
+    """Metrics of each clip, all (n,): how it follows the hints, and what it gets right of the caption."""
 
     overlap: Tensor
     flicker_colour: Tensor
@@ -66,13 +66,13 @@ class ControlMetrics:
 
     @classmethod
     @torch.inference_mode()
-    def measure(cls, clips: Tensor, given: HintSet, net: judge.BodyNet) -> ControlMetrics:
-        """clips: (n, f, 3, 64, 64) in 0..1 that should follow the hints of `given`."""
+    def measure(cls, clips: Tensor, hint_set: HintSet, net: judge.BodyNet) -> ControlMetrics:
+        """clips: (n, f, 3, 64, 64) in 0..1 that should follow the hints of `hint_set`."""
         mask, chroma = judge.colourfulness(clips)
-        hinted = judge.colourfulness(given.pixels)[0]
+        hinted = judge.colourfulness(hint_set.pixels)[0]
         # Pixels that come or go from one frame to the next and do not in the hinted clip, by its area.
         strays = (mask.diff(dim=1) - hinted.diff(dim=1)).abs().sum((2, 3)) / hinted[:, 1:].sum((2, 3))
-        right = judge.read(clips, net).right(given.labels)
+        right = judge.read(clips, net).right(hint_set.labels)
         return cls(
             overlap=overlap(mask, hinted),
             flicker_colour=flicker(clips, mask * chroma),

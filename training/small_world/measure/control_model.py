@@ -31,7 +31,7 @@ STEPS, BATCH = 4, 20
 
 @dataclass
 class ControlModel:
-    """The distilled model of exported files; which adapter it has is said at each call."""
+    """The distilled model of exported files; each call names the adapter."""
 
     base: Base
     motion: MotionModel
@@ -46,46 +46,46 @@ class ControlModel:
         return Pipeline.of(self.base, SCHEDULE, Parts(motion=self.motion, control=control))
 
     @torch.inference_mode()
-    def sample(self, given: HintSet, control: Control | None) -> Tensor:
+    def sample(self, hint_set: HintSet, control: Control | None) -> Tensor:
         """Clips (n, f, 3, 64, 64) in 0..1. Equal numbers give equal noise, with hints or without."""
         parts, pipeline, sampling = [], self.pipeline(control), Sampling("lcm", STEPS)
-        for start in range(0, len(given), BATCH):
+        for start in range(0, len(hint_set), BATCH):
             part = slice(start, start + BATCH)
-            hints = Hints(given.hints[part].flatten(0, 1))
-            parts.append(sample(pipeline, sampling, given.captions[part], SEED + 1, start, hints))
+            hints = Hints(hint_set.hints[part].flatten(0, 1))
+            parts.append(sample(pipeline, sampling, hint_set.captions[part], SEED + 1, start, hints))
         return torch.cat(parts)
 
     @torch.inference_mode()
-    def encode(self, given: HintSet) -> Tensor:
+    def encode(self, hint_set: HintSet) -> Tensor:
         """The clips of the hints in latents (n, f, 4, 8, 8)."""
-        pixels = given.pixels
+        pixels = hint_set.pixels
         return self.base.encode_pixels(pixels.flatten(0, 1) * 2 - 1).unflatten(0, pixels.shape[:2])
 
     @torch.inference_mode()
-    def denoise_once(self, given: HintSet, latents: Tensor, control: Control, t: int) -> Tensor:
+    def denoise_once(self, hint_set: HintSet, latents: Tensor, control: Control, t: int) -> Tensor:
         """What one step makes at t of the clips in latents (n, f, 4, 8, 8), with noise, under their hints."""
         parts, pipeline = [], self.pipeline(control)
-        for start in range(0, len(given), BATCH):
+        for start in range(0, len(hint_set), BATCH):
             part = slice(start, start + BATCH)
             x0 = latents[part]
             noise = torch.randn(x0.shape, generator=sample_generator(SEED + 3, start))
             alpha_bar = SCHEDULE.alpha_bar()[t].expand(len(x0))
             x = add_noise(x0, noise, alpha_bar)
-            with pipeline.conditioned(Hints(given.hints[part].flatten(0, 1)), FRAMES):
-                eps = pipeline.eps(x, t, pipeline.encode_text(given.captions[part]))
+            with pipeline.conditioned(Hints(hint_set.hints[part].flatten(0, 1)), FRAMES):
+                eps = pipeline.eps(x, t, pipeline.encode_text(hint_set.captions[part]))
             parts.append(x0_from_eps(x, eps, alpha_bar))
         return torch.cat(parts)
 
-    def levels(self, given: HintSet, latents: Tensor, control: Control) -> list[dict[str, Any]]:
+    def levels(self, hint_set: HintSet, latents: Tensor, control: Control) -> list[dict[str, Any]]:
         """What one step makes of noisy clips at each noise level of sampling, most noise first.
 
-        latents: the clips of `given`, (n, f, 4, 8, 8).
+        latents: the clips of `hint_set`, (n, f, 4, 8, 8).
         overlap: as ControlMetrics has it; distance from the true latents, mean absolute; spread: standard
         deviation over theirs.
         """
-        rows, hinted = [], judge.colourfulness(given.pixels)[0]
+        rows, hinted = [], judge.colourfulness(hint_set.pixels)[0]
         for t in SCHEDULE.timesteps(STEPS).tolist():
-            x0 = self.denoise_once(given, latents, control, t)
+            x0 = self.denoise_once(hint_set, latents, control, t)
             clips = self.base.decode(x0.flatten(0, 1)).unflatten(0, x0.shape[:2])
             measures = {
                 "overlap": overlap(judge.colourfulness(clips)[0], hinted).mean(),

@@ -1,4 +1,4 @@
-"""The small world's metrics: what its judge says of the clips, and their distance from real ones."""
+"""The small world's metrics for `eval`: the judge's readings, and the distance from real clips."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..paths import JUDGE
 from ..world import judge
 from ..world.clips import SIZE, all_labels, captions_of, labels_in_turn
 from .cells import load_or_make
-from .metrics import Measured, Space, measure_clips, real_clips
+from .metrics import Measurements, Space, measure_clips, real_clips
 from .results import frechet_of, numbers
 
 REAL, REAL_SEED = 900, 51  # of the reference, as in table 1: ten clips a caption
@@ -23,7 +23,7 @@ BATCH = 32
 
 
 def all_captions() -> list[str]:
-    """The 90 captions, so mixed that a part of them is no worse a sample."""
+    """The 90 captions, mixed so that any part of them is a fair sample."""
     return captions_of(labels_in_turn(len(all_labels())))
 
 
@@ -47,12 +47,12 @@ def measure_videos(
     for start in range(0, len(clips), BATCH):
         pixels = [read_clip(path, frames, 1, (SIZE, SIZE), 0.0) for path in clips[start : start + BATCH]]
         parts.append(measure_clips(torch.stack(pixels).float() / 255, labels[start : start + BATCH], net))
-    measured = Measured.joined(parts)
+    measured = Measurements.join(parts)
     return numbers(measured, *frechet_of(measured, space))
 
 
 def about(clips: int) -> dict[str, Any]:
-    """What results say of how they were measured. clips: of the reference."""
+    """How results were measured, for results.json. clips: number of real clips."""
     return {"judge": {"real_clips": clips}}
 
 

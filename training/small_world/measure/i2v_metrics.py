@@ -1,4 +1,4 @@
-"""What is measured on image to video: what clips keep of the picture they begin as, and how they move."""
+"""The metrics of image to video: how well clips keep the picture they begin as, and how they move."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ReferenceSet:
 
     @classmethod
     def sample(cls, n: int, seed: int = SEED) -> ReferenceSet:
-        """The 90 captions in turn."""
+        """n pictures of the 90 captions in turn."""
         clips = sample_clips(n, sample_generator(seed, 0), labels_in_turn(n), between=True)
         return cls(clips, draw(clips, [0])[:, 0], clips.labels)
 
@@ -45,7 +45,7 @@ class ReferenceSet:
 
 @dataclass
 class I2VMetrics:
-    """Per clip: what is kept of the picture and what moves. All (n,) float32.
+    """Metrics of each clip: how it keeps the picture and how it moves. All (n,) float32.
 
     colour: mean absolute difference of the body's mean RGB, over the frames. place: pixels between the
     creature's centre in the first frame and in the picture. water: mean absolute difference off the creature.
@@ -66,11 +66,11 @@ class I2VMetrics:
 
     @classmethod
     @torch.inference_mode()
-    def measure(cls, clips: Tensor, given: ReferenceSet, net: judge.BodyNet) -> I2VMetrics:
-        """clips: (n, f, 3, 64, 64) in 0..1 that should begin as `given`; wrong without a creature."""
+    def measure(cls, clips: Tensor, reference_set: ReferenceSet, net: judge.BodyNet) -> I2VMetrics:
+        """clips: (n, f, 3, 64, 64) in 0..1 that should begin as `reference_set`; wrong without a creature."""
         reading = judge.read(clips, net)
-        right = reading.right(given.labels)
-        pictures = given.pictures[:, None]
+        right = reading.right(reference_set.labels)
+        pictures = reference_set.pictures[:, None]
         _, _, centre, _, rgb = judge.read_colour_and_motion(pictures)
 
         # Water: off the creature of the frame and of the picture, three pixels beyond their outlines.
@@ -83,12 +83,12 @@ class I2VMetrics:
             colour=(reading.rgb - rgb).abs().mean(1),
             place=(reading.centre[:, 0] - centre[:, 0]).norm(dim=-1),
             water=(error * off).sum((1, 2, 3)) / off.sum((1, 2, 3)).clamp_min(1),
-            picture=(clips.mean((3, 4)) - given.pictures.mean((2, 3))[:, None]).abs().mean((1, 2)),
+            picture=(clips.mean((3, 4)) - reference_set.pictures.mean((2, 3))[:, None]).abs().mean((1, 2)),
             body=right["shape"].float(),
             motion=right["motion"].float(),
-            along=(reading.velocity * given.clips.heading).sum(1),
+            along=(reading.velocity * reference_set.clips.heading).sum(1),
             speed=reading.velocity.norm(dim=-1),
-            mover=(given.labels[:, 2] != 0).float(),
+            mover=(reference_set.labels[:, 2] != 0).float(),
         )
 
     def numbers(self) -> dict[str, float]:
@@ -101,10 +101,10 @@ class I2VMetrics:
 Change = Callable[[Tensor, Tensor], Tensor]
 
 
-def align_colours(clips: Tensor, given: ReferenceSet, change: Change) -> Tensor:
+def align_colours(clips: Tensor, reference_set: ReferenceSet, change: Change) -> Tensor:
     """`change(frames (f, h, w, 3), reference (1, h, w, 3))` on every clip."""
     out = []
-    for clip, picture in zip(clips, given.pictures, strict=True):
+    for clip, picture in zip(clips, reference_set.pictures, strict=True):
         frames, reference = clip.permute(0, 2, 3, 1), picture[None].permute(0, 2, 3, 1)
         out.append(change(frames, reference).permute(0, 3, 1, 2))
     return torch.stack(out)

@@ -1,4 +1,4 @@
-"""The distilled model that begins its clips as given pictures, with any encoder or none."""
+"""The distilled model that begins its clips as reference pictures, with any encoder or none."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ImageToVideoModel:
     def load(
         cls, checkpoint: Path, lora: Path, motion: Path, schedule: str = "", vae: Path | None = None
     ) -> ImageToVideoModel:
-        """The model of exported files. schedule: other than the one that the motion file names."""
+        """The model of exported files. schedule: used in place of the one that the motion file names."""
         config = BaseConfig(variant="shapes", checkpoint=checkpoint, vae=vae, motion=motion, lora=lora)
         file = load_motion_file(motion, "shapes")
         return cls(
@@ -56,18 +56,20 @@ class ImageToVideoModel:
         return replace(self, encoder=encoder.eval(), reading=reading)
 
     @torch.inference_mode()
-    def sample(self, given: ReferenceSet, steps: int, motion_scale: float, seed: int = SEED) -> Tensor:
+    def sample(
+        self, reference_set: ReferenceSet, steps: int, motion_scale: float, seed: int = SEED
+    ) -> Tensor:
         """Clips (n, f, 3, 64, 64) in 0..1. Equal seeds give equal noise, whatever the model."""
-        parts, sampling, captions = [], Sampling("lcm", steps), given.captions()
+        parts, sampling, captions = [], Sampling("lcm", steps), reference_set.captions()
         pipeline = Pipeline.of(self.base, self.schedule, Parts(motion=self.motion, encoder=self.encoder))
-        for start in range(0, len(given), BATCH):
+        for start in range(0, len(reference_set), BATCH):
             part = slice(start, start + BATCH)
-            reference = self.reference(given.pictures[part] * 2 - 1, motion_scale)
+            reference = self.reference(reference_set.pictures[part] * 2 - 1, motion_scale)
             parts.append(sample(pipeline, sampling, captions[part], seed, start, reference))
         return torch.cat(parts)
 
     def reference(self, pictures: Tensor, motion_scale: float) -> Reference | None:
-        """For clips that begin as pictures (n, 3, 64, 64) in -1..1; nothing where no encoder reads them."""
+        """Conditioning for clips that begin as pictures (n, 3, 64, 64) in -1..1; None without an encoder."""
         if self.encoder is None:
             return None
         latents = self.base.encode_pixels(pictures)

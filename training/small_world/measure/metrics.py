@@ -1,4 +1,4 @@
-"""What is measured on a set of clips: readings, caption agreement, features to compare sets in.
+"""Measures a set of clips: what is right, caption agreement, and features for comparing sets.
 
 A cell of a table keeps only this, not its clips.
 """
@@ -27,7 +27,7 @@ Draw = Callable[[Clips], Tensor]
 
 
 @dataclass
-class Measured:
+class Measurements:
     """right: (n, 4) bool in the order of NAMES; agreement: (n,) 0 to 100; features: (n, FEATURES) float32."""
 
     right: Tensor
@@ -35,7 +35,7 @@ class Measured:
     features: Tensor
 
     @classmethod
-    def joined(cls, parts: list[Measured]) -> Measured:
+    def join(cls, parts: list[Measurements]) -> Measurements:
         return cls(
             torch.cat([part.right for part in parts]),
             torch.cat([part.agreement for part in parts]),
@@ -44,11 +44,11 @@ class Measured:
 
 
 @torch.inference_mode()
-def measure_clips(clips: Tensor, labels: Tensor, net: judge.BodyNet) -> Measured:
+def measure_clips(clips: Tensor, labels: Tensor, net: judge.BodyNet) -> Measurements:
     """clips: (n, f, 3, 64, 64) in 0..1; labels: (n, 3) body, colour, motion that were asked for."""
     reading = judge.read(clips, net)
     right = reading.right(labels)
-    return Measured(
+    return Measurements(
         torch.stack([right[name] for name in NAMES], dim=1),
         caption_agreement(colour_probabilities(clips), reading.bodies, labels),
         clip_features(clips, reading),
@@ -82,7 +82,7 @@ def caption_agreement(colours: Tensor, bodies: Tensor, labels: Tensor) -> Tensor
 
 
 def clip_features(clips: Tensor, reading: judge.Reading) -> Tensor:
-    """(n, FEATURES): what Frechet distances are measured on, in units of real clips' deviations (Space).
+    """(n, FEATURES): the features that Frechet distances compare, in units of real clips' deviations (Space).
 
     64  mean over frames of the judge's features: form; they tell no colour, and little of blur and noise
     3   mean RGB of the creature
@@ -133,14 +133,14 @@ def surface(clips: Tensor) -> Tensor:
     return torch.stack([grey.mean((1, 2, 3)), grey.std((2, 3)).mean(1), on, off], dim=1)
 
 
-def real_clips(n: int, seed: int, net: judge.BodyNet, drawing: Draw = draw, batch: int = 30) -> Measured:
-    """n real clips of the captions in turn, drawn by `drawing` and measured."""
+def real_clips(n: int, seed: int, net: judge.BodyNet, drawing: Draw = draw, batch: int = 30) -> Measurements:
+    """Measurements of n real clips, of the captions in turn, drawn by `drawing`."""
     labels, parts = labels_in_turn(n), []
     for start in range(0, n, batch):
         part = labels[start : start + batch]
         clips = sample_clips(len(part), sample_generator(seed, start), part)
         parts.append(measure_clips(drawing(clips), part, net))
-    return Measured.joined(parts)
+    return Measurements.join(parts)
 
 
 @dataclass(frozen=True)

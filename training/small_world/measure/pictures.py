@@ -1,4 +1,4 @@
-"""Plots and contact sheets of what is measured, as small WebP files: they are made again often."""
+"""Writes plots and contact sheets as small WebP files: they are made again often."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def save_plot(figure: Any, path: Path) -> None:
 
 
 def curves(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Rows of a table by what is one line of its plot, steps increasing."""
+    """The lines of a table's plot: name -> its rows, by increasing steps."""
     lines: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         name = row["method"]

@@ -1,4 +1,4 @@
-"""Models to be measured: exported files put together as something that samples clips."""
+"""Loads exported files as pipelines, and samples clips that are to be measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers of a table's cells with their intervals, and which of the aims they reach."""
+"""The numbers of a table's cells with their intervals, and the claims that they support."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...eval.intervals import bootstrap, centred_interval, wilson
 from ...eval.metrics import Gaussian, distance
 from ..paths import ROOT
 from .cells import Cell
-from .metrics import NAMES, Measured, Space
+from .metrics import NAMES, Measurements, Space
 
 DRAWS = 200
 
@@ -25,20 +25,20 @@ class Result:
     """One cell, measured. The draws (DRAWS,) are of the same clips in every cell of equal size: paired."""
 
     cell: Cell
-    measured: Measured
+    measured: Measurements
     frechet: float
     frechet_draws: Tensor
     all_draws: Tensor
 
 
-def result(cell: Cell, measured: Measured, space: Space, draws: int = DRAWS) -> Result:
+def result(cell: Cell, measured: Measurements, space: Space, draws: int = DRAWS) -> Result:
     """Frechet distance from the space's real clips, and bootstrap draws of it and of the share all right."""
     right = measured.right[:, NAMES.index("all")].double()
     all_draws = bootstrap(lambda clips: float(right[clips].mean()), len(right), draws)
     return Result(cell, measured, *frechet_of(measured, space, draws), all_draws)
 
 
-def frechet_of(measured: Measured, space: Space, draws: int = DRAWS) -> tuple[float, Tensor]:
+def frechet_of(measured: Measurements, space: Space, draws: int = DRAWS) -> tuple[float, Tensor]:
     """Frechet distance from the space's real clips, and its bootstrap draws (draws,)."""
     reference, features = Gaussian.of(space.reference), space.place(measured.features)
     spread = bootstrap(lambda clips: distance(reference, Gaussian.of(features[clips])), len(features), draws)
@@ -63,8 +63,8 @@ def row(result: Result) -> dict[str, Any]:
     }
 
 
-def numbers(measured: Measured, frechet: float, frechet_draws: Tensor) -> dict[str, Any]:
-    """What clips measure, with 95 % intervals: distance, caption agreement, shares that are right."""
+def numbers(measured: Measurements, frechet: float, frechet_draws: Tensor) -> dict[str, Any]:
+    """Numbers of measured clips with 95 % intervals: distance, caption agreement, shares that are right."""
     n = len(measured.agreement)
     agreement = float(measured.agreement.mean())
     spread = bootstrap(lambda clips: float(measured.agreement[clips].mean()), n, len(frechet_draws))
@@ -88,7 +88,7 @@ def find(results: list[Result], method: str, steps: int | None = None) -> Result
 
 
 def claim(text: str, got: float, interval: tuple[float, float], low: float, high: float) -> dict[str, Any]:
-    """reached: `got` is within low..high; certain: the whole interval is."""
+    """A claim: it is `reached` if `got` is within low..high, `certain` if the whole interval is."""
     return {
         "claim": text,
         "got": round(got, 4),
@@ -138,7 +138,7 @@ def teacher_claims(results: list[Result]) -> list[dict[str, Any]]:
 
 
 def path_in_repository(path: Path) -> str:
-    """A path as it is named inside the repository; elsewhere its last part only."""
+    """A path seen from the root of the repository; of a path elsewhere its last part only."""
     whole = path.resolve()
     return whole.relative_to(ROOT).as_posix() if whole.is_relative_to(ROOT) else path.name
 
@@ -154,7 +154,7 @@ def command_line(command: str, **options: Path | str | float | None) -> str:
 
 
 def about(command: str) -> dict[str, Any]:
-    """What made a result: command, date and machine."""
+    """How a result was made: command, date and machine."""
     return {
         "command": command,
         "date": time.strftime("%Y-%m-%d"),

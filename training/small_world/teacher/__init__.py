@@ -1,1 +1,1 @@
-"""What is distilled: a small Stable Diffusion with motion, made from nothing."""
+"""The teacher that is distilled: a small Stable Diffusion with motion, trained from nothing."""

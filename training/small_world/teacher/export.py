@@ -1,4 +1,4 @@
-"""The trained parts as files that ComfyUI loads: one checkpoint and one motion model, both fp16."""
+"""Writes and reads the trained parts as files that ComfyUI loads: a checkpoint and a motion model, fp16."""
 
 from __future__ import annotations
 

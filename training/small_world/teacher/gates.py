@@ -1,4 +1,4 @@
-"""What each stage must show before the next one starts. Numbers go to `out/gates.json`.
+"""The gates: what each stage must reach before the next one starts. Numbers go to `out/gates.json`.
 
 judge   reads held-out clips: all three right at least 98 %
 vae     held-out clips: at least 31 dB, each reading right in at least 95 % of the reconstructions
@@ -57,21 +57,21 @@ def shares(right: dict[str, Tensor]) -> dict[str, float]:
     return {key: float(value.float().mean()) for key, value in right.items()}
 
 
-def held_out(n: int, seed: int = 10_000) -> tuple[Tensor, Tensor]:
+def held_out_clips(n: int, seed: int = 10_000) -> tuple[Tensor, Tensor]:
     """Clips that no training step draws, and their labels (n, 3)."""
     clips = sample_clips(n, sample_generator(seed, 0))
     return draw(clips), clips.labels
 
 
 def gate_judge(out: Path, clips: int = 300) -> None:
-    pictures, labels = held_out(clips)
+    pictures, labels = held_out_clips(clips)
     record(out, "judge", shares(judge.read(pictures, load_judge(out)).right(labels)))
 
 
 @torch.inference_mode()
 def gate_vae(out: Path, clips: int = 100) -> None:
     vae = load_vae(out)
-    pictures, labels = held_out(clips)
+    pictures, labels = held_out_clips(clips)
     again = networks.reconstruct_clips(vae, pictures)
     right = shares(judge.read(again, load_judge(out)).right(labels))
     others = {
@@ -108,7 +108,7 @@ def draw_samples(out: Path, clips: int, guidance: float, seed: int, motion: bool
 
 
 def gate_samples(out: Path, gate: str, clips: int, guidance: float, seed: int = 77) -> Tensor:
-    """Gate `image` or `motion`. Returns the pictures for looking at."""
+    """Gate `image` or `motion`. Returns the pictures, to look at."""
     began = time.monotonic()
     pictures, labels = draw_samples(out, clips, guidance, seed, motion=gate == "motion")
     right = shares(judge.read(pictures, load_judge(out)).right(labels))

@@ -3,7 +3,7 @@
     python -m training.small_world all --out runs/shapes
 
 `all` runs every stage in order, each held to its gate (gates.py) before the next begins. A run that is cut
-resumes; a stage that is complete is passed over. After `restart` they train the shipped weights further
+resumes; a stage that is complete is skipped. After `restart` they train the shipped weights further
 instead. `data --out runs/shapes_data` encodes what the trainer's `shapes_*` configs read.
 """
 
@@ -49,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile", action="store_true", help="bfloat16 and torch.compile: faster, needs a compiler"
     )
-    parser.add_argument("--steps", type=int, help=f"other than the recipe's; for {', '.join(RECIPES)}")
+    parser.add_argument("--steps", type=int, help=f"steps in place of the recipe's; for {', '.join(RECIPES)}")
     parser.set_defaults(refuse=parser.error)
 
 

@@ -1,4 +1,4 @@
-"""The shipped weights as stage files, so that any stage can be trained further instead of from nothing."""
+"""Turns the shipped weights into stage files, so that any stage can be trained further."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is shown: clips drawn from formulas, their captions, their styles, and the judge who reads them."""
+"""The world itself: clips drawn from formulas, their captions and styles, and the judge that reads them."""

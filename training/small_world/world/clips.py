@@ -1,4 +1,4 @@
-"""The clips of the small world: one creature, its colour, its way, drawn from formulas.
+"""The clips of the small world: one creature in a colour that swims or sleeps, drawn from formulas.
 
 64x64 pixels, 16 frames, 8 frames a second. Three bodies, six colours, five motions; size, start, speed and
 background are random. A creature that moves has an open eye on its leading side and swims towards the light:
@@ -85,7 +85,7 @@ def all_labels() -> list[tuple[int, int, int]]:
 
 
 def labels_in_turn(n: int) -> Tensor:
-    """(n, 3): the 90 combinations in turn, so mixed that a part of them is no worse a sample."""
+    """(n, 3): the 90 combinations in turn, mixed so that any part of them is a fair sample."""
     combinations = all_labels()
     # 37 and 90 have no common divisor: every combination comes once before one comes again.
     return torch.tensor([combinations[i * 37 % len(combinations)] for i in range(n)])

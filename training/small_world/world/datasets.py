@@ -1,4 +1,4 @@
-"""The small world as data sets for the trainer: clean pictures, degraded and clean videos.
+"""Data sets of the small world for the trainer: clean pictures, degraded and clean videos.
 
 Nothing is stored but what `encode` makes of them; sample i is the same in every run.
 """
@@ -54,10 +54,10 @@ class DegradedVideos(Dataset):
 
 
 class CleanVideos(Dataset):
-    """Clean clips: what adapters are adapted on (`clips`).
+    """Clean clips, which adapters are adapted on (`clips`).
 
     For image to video (`mixed`) in colours between the palette's, and half of the captions leave the colour
-    out: told by a word every time, it would not be looked for in the image.
+    out: if a word always named it, the model would not look for it in the image.
     """
 
     def __init__(self, samples: int = VIDEOS, mixed: bool = False):

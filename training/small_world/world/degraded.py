@@ -73,6 +73,6 @@ def captions(full: list[str], generator: torch.Generator) -> list[str]:
 
 
 def brief(caption: str) -> str:
-    """Article and body of a full caption."""
+    """Cut a full caption to its article and body."""
     article, _, body = caption.split()[:3]
     return f"{article} {body}"

@@ -1,4 +1,4 @@
-"""The three ways a clip can look: clean, degraded as videos of the web are, drawn in ink.
+"""The three domains, ways a clip can look: clean, degraded as videos on the web, drawn in ink.
 
 The VAE learns all of them, as a released one has seen all kinds of pictures. Trained on clean ones alone it
 gives clean pictures back whatever it is shown: blur, watermark and ink are gone after encoding (23 and 17

@@ -1,9 +1,9 @@
-"""Reads a clip: which colour, which body, which motion.
+"""The judge, which reads a clip: which colour, which body, which motion.
 
 Colour and motion are read from the pixels by rule: the creature is what is colourful, its colour the nearest
-hue of the palette, its motion a straight line through its centre over the frames. The body is told by a small
-convolutional network that has seen clean, blurred and noisy pictures; its 64 features serve as a space to
-compare sets of clips in.
+hue of the palette, its motion a straight line through its centre over the frames. A small convolutional
+network recognises the body; it has seen clean, blurred and noisy pictures; sets of clips are compared
+in the space of its 64 features.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The world's words as tokens: each is a single token of CLIP's vocabulary (words.json)."""
+"""The tokenizer of the small world: each word is a single token of CLIP's vocabulary (words.json)."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class ImageModel(nn.Module):
 
 
 def train_image(out: Path, compile: bool = False, recipe: Recipe = RECIPE) -> None:
-    """Predict the noise of single frames from their captions, on Stable Diffusion's own noise schedule."""
+    """Train UNet and text model on single frames, with Stable Diffusion's own noise schedule."""
     torch.manual_seed(recipe.seed)
     data = load_file(out / "latents.safetensors")
     latents, labels = data["latents"], data["labels"]

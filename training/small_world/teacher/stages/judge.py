@@ -16,7 +16,7 @@ RECIPE = Recipe(steps=1200, batch=64, lr=2e-3, ema=0.99)
 
 
 def train_judge(out: Path, compile: bool = False, recipe: Recipe = RECIPE) -> None:
-    """Tell the body of single frames; `compile` makes no difference."""
+    """Train the judge to tell the body in single frames; `compile` makes no difference."""
     torch.manual_seed(recipe.seed)
     net = BodyNet()
 

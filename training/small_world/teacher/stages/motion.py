@@ -24,7 +24,7 @@ MOTION_SCHEDULE = SCHEDULES["animatediff"]
 
 
 def train_motion(out: Path, compile: bool = False, recipe: Recipe = RECIPE) -> None:
-    """Predict the noise of whole clips with only the temporal modules learning, as AnimateDiff does."""
+    """Train only the temporal modules, on the noise of whole clips, as AnimateDiff does."""
     torch.manual_seed(recipe.seed)
     data = load_file(out / "latents.safetensors")
     latents, labels = data["latents"], data["labels"]

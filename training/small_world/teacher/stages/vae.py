@@ -1,4 +1,4 @@
-"""Stage 2: the autoencoder, and what it is trained on and by."""
+"""Stage 2: the autoencoder, the pictures it is trained on and its loss."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MARKED = 0.3  # weight of the watermark by itself: its strokes are few pixels of
 
 
 def train_vae(out: Path, compile: bool = False) -> None:
-    """Reconstruct frames: first the creature's pixels count most, then all the same.
+    """Train the VAE on frames: first the creature's pixels count most, then all count the same.
 
     With equal weights from the start bodies stay grey for long; with unequal ones to the end the faint tint
     of the water never enters the latents (85 % of the squared error was there).
