@@ -1,4 +1,4 @@
-"""Colour alignment: frames a second of both modes beside a plain OpenCV loop.
+"""Measures colour alignment: frames per second of both modes and of a plain OpenCV loop.
 
     python quickstart.py bench color
 
@@ -56,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("host", type=Path, help="given by quickstart.py; not used")
+    parser.add_argument("host", type=Path, help="passed by quickstart.py; not used")
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=9)

@@ -53,7 +53,7 @@ def measure(bench: Bench, size: int, frames: int, pairs: int) -> dict[str, Any]:
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("host", type=Path, help="folder of a ComfyUI; quickstart.py gives it")
+    parser.add_argument("host", type=Path, help="folder of a ComfyUI; quickstart.py passes it")
     parser.add_argument("--size", type=int, default=64, help="pixels")
     parser.add_argument("--frames", type=int, default=128)
     parser.add_argument("--overlap", type=int, default=4)

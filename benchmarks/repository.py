@@ -1,4 +1,4 @@
-"""The repository's packages for benchmarks that run ComfyUI in their own process, and where results go.
+"""Lets benchmarks inside a ComfyUI process import this repository, and writes their results.
 
 The root of the repository is not put on sys.path: its nodes/ would hide ComfyUI's nodes.py.
 """

@@ -133,8 +133,8 @@ def main() -> None:
     parser.add_argument("host", type=Path)
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--model", choices=SETTINGS, default="demo")
-    parser.add_argument("--steps", type=int, help="other than the model's")
-    parser.add_argument("--guidance", type=float, help="other than the model's")
+    parser.add_argument("--steps", type=int, help="steps in place of the model's own")
+    parser.add_argument("--guidance", type=float, help="guidance in place of the model's own")
     parser.add_argument("--to", type=Path, default=ROOT / "docs" / "results" / "shapes")
     options = parser.parse_args()
     steps, guidance = SETTINGS[options.model]

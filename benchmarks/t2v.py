@@ -171,7 +171,7 @@ def table(runs: list[dict[str, Any]]) -> str:
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("host", type=Path, help="folder of a ComfyUI; quickstart.py gives it")
+    parser.add_argument("host", type=Path, help="folder of a ComfyUI; quickstart.py passes it")
     parser.add_argument("--size", type=int, nargs="+", help="pixels (default 256; with a GPU 256 and 512)")
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--pairs", type=int, default=3)

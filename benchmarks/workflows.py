@@ -160,15 +160,15 @@ def limit_memory(vram: float | None) -> list[str]:
     return ["--reserve-vram", str(total / machine.GIB - vram)]
 
 
-def keep(path: Path, entry: dict[str, Any]) -> None:
-    """Add `entry`, in place of an older one of the same host, card, limit and size."""
+def add_result(path: Path, entry: dict[str, Any]) -> None:
+    """Add `entry` to the results; it replaces an older one of the same host, card, limit and size."""
     entries = json.loads(path.read_text(encoding="ascii")) if path.exists() else []
     same = ("host", "vram_gib", "size")
-    others = [e for e in entries if any(e[k] != entry[k] for k in same) or not one_machine(e, entry)]
+    others = [e for e in entries if any(e[k] != entry[k] for k in same) or not same_machine(e, entry)]
     write_result(path, [*others, entry])
 
 
-def one_machine(a: dict[str, Any], b: dict[str, Any]) -> bool:
+def same_machine(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return all(a["machine"][part] == b["machine"][part] for part in ("gpu", "cpu", "cores_usable"))
 
 
@@ -184,11 +184,11 @@ def command(version: str, options: argparse.Namespace) -> str:
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("host", type=Path, help="folder of a ComfyUI; quickstart.py gives it")
+    parser.add_argument("host", type=Path, help="folder of a ComfyUI; quickstart.py passes it")
     parser.add_argument("--clips", type=int, default=3, help="timed clips of each workflow, after the first")
-    parser.add_argument("--vram", type=float, help="GiB of the card that may be used")
-    parser.add_argument("--size", type=int, help="pixels; the workflows' own if not said")
-    parser.add_argument("--only", nargs="+", help="words in the names of the workflows to run")
+    parser.add_argument("--vram", type=float, help="limit the card's memory to this many GiB")
+    parser.add_argument("--size", type=int, help="width and height in pixels (default: the workflows' own)")
+    parser.add_argument("--only", nargs="+", help="run only workflows with these words in their names")
     parser.add_argument("--out", type=Path, default=RESULTS / "bench_workflows.json")
     options = parser.parse_args()
     host, where = checkout(options.host), machine.describe()
@@ -210,7 +210,7 @@ def main() -> None:
         }
         for file in chosen:
             entry["runs"].append(measure(comfy, file, options.clips, options.size))
-            keep(options.out, entry)  # a run that is cut keeps what it has
+            add_result(options.out, entry)  # a run that is cut keeps what it has
     print(f"Written to {options.out}")
 
 

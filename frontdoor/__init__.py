@@ -1,1 +1,1 @@
-"""What quickstart.py does. Standard library only, except api.py and demo.py, which run in .venv."""
+"""What quickstart.py does. Standard library only, except api, demo and previews, which run in .venv."""

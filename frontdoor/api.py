@@ -42,8 +42,8 @@ class Failed(Problem):
     def __init__(self, run: Run) -> None:
         self.run = run
         error = run.error or {}
-        told = f"{error.get('node_type')}: {error.get('exception_message')}" if error else run.status
-        super().__init__(f"The prompt did not succeed. {told.strip()}")
+        said = f"{error.get('node_type')}: {error.get('exception_message')}" if error else run.status
+        super().__init__(f"The prompt did not succeed. {said.strip()}")
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Chromium for the browser tests."""
+"""Finds a Chromium for the browser tests, or installs one."""
 
 from __future__ import annotations
 

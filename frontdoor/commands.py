@@ -138,32 +138,34 @@ def _parser() -> argparse.ArgumentParser:
     one_host = argparse.ArgumentParser(add_help=False)
     which = one_host.add_mutually_exclusive_group()
     which.add_argument(
-        "--host", choices=list(HOST_PINS), default=NEWEST, help="ComfyUI (default %(default)s)"
+        "--host", choices=list(HOST_PINS), default=NEWEST, help="version of ComfyUI (default %(default)s)"
     )
-    which.add_argument("--comfyui", type=Path, metavar="PATH", help="a ComfyUI folder of your own instead")
+    which.add_argument("--comfyui", type=Path, metavar="PATH", help="use your own ComfyUI folder instead")
 
-    made = commands.add_parser("demo", parents=[one_host], help="a small video from text, saved as mp4")
-    made.add_argument("--prompt", metavar="TEXT", help="such as: a blue crab swimming up")
+    made = commands.add_parser("demo", parents=[one_host], help="make a small video from text, saved as mp4")
+    made.add_argument("--prompt", metavar="TEXT", help="what to show, such as: a blue crab swimming up")
     made.add_argument("--seed", type=int, metavar="N", help="another seed gives another clip")
-    made.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="a folder")
+    made.add_argument("--output", type=Path, default=Path("output"), metavar="DIR", help="where to write it")
     made.set_defaults(command=demo)
 
-    tested = commands.add_parser("test", help="all tests; pytest's own arguments after --")
-    tested.add_argument("--fast", action="store_true", help="the unit tests only, without the slow ones")
+    tested = commands.add_parser("test", help="run all tests; arguments after -- go to pytest")
+    tested.add_argument("--fast", action="store_true", help="run only the unit tests, without the slow ones")
     tested.add_argument(
         "--hosts",
         default=",".join(HOST_PINS),
         metavar="LIST",
-        help="versions or folders (default %(default)s)",
+        help="versions or folders of ComfyUI to test (default %(default)s)",
     )
     tested.set_defaults(command=test)
 
-    served = commands.add_parser("serve", parents=[one_host], help="ComfyUI with the pack, for you to use")
-    served.add_argument("--port", type=_port, default=8188, metavar="N", help="(default %(default)s)")
+    served = commands.add_parser("serve", parents=[one_host], help="start ComfyUI with the pack")
+    served.add_argument(
+        "--port", type=_port, default=8188, metavar="N", help="its port (default %(default)s)"
+    )
     served.add_argument("--open", action="store_true", help="open it in the browser")
     served.set_defaults(command=serve)
 
-    measured = commands.add_parser("bench", parents=[one_host], help="measure speed and memory")
-    measured.add_argument("name", help="such as t2v: text to video with full-size random weights")
+    measured = commands.add_parser("bench", parents=[one_host], help="run a benchmark of speed and memory")
+    measured.add_argument("name", help="its name, such as t2v: text to video with full-size random weights")
     measured.set_defaults(command=bench)
     return parser

@@ -66,7 +66,7 @@ CAUSES = (
     ),
     (
         r"DO NOT MATCH THE HASHES",
-        "What came is not the file that is pinned: its SHA-256 differs. Nothing was installed. Try another "
+        "The download is not the pinned file: its SHA-256 differs. Nothing was installed. Try another "
         "package mirror, or report it.",
     ),
     (
@@ -89,7 +89,7 @@ def explain(log: str) -> str:
         if found := re.search(pattern, log):
             return advice.format(**found.groupdict())
     errors = re.findall(r"ERROR: (.+)", log)
-    return errors[-1].strip() if errors else "It gave no reason."
+    return errors[-1].strip() if errors else "pip gave no reason."
 
 
 def _check_machine() -> None:

@@ -1,4 +1,4 @@
-"""Where things are."""
+"""Paths of the repository: its environment, its hosts, its lock files."""
 
 from __future__ import annotations
 

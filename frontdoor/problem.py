@@ -1,4 +1,4 @@
-"""Errors that a person can act on."""
+"""The error for everything that a person can act on."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def run(command: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd
     """
     child = None
     try:
-        with signals_held():  # else one could come before we have the process
+        with hold_signals():  # else one could come before we have the process
             child = subprocess.Popen(
                 [str(part) for part in command], env={**os.environ, **(env or {})}, cwd=cwd
             )
@@ -46,8 +46,8 @@ def _let_end(child: subprocess.Popen) -> None:
 
 
 @contextmanager
-def signals_held() -> Iterator[None]:
-    """Hold back signals that end the program until this block is over."""
+def hold_signals() -> Iterator[None]:
+    """Hold back signals that would end the program until the block is over."""
     if threading.current_thread() is not threading.main_thread():  # handlers run in the main thread only
         yield
         return

@@ -15,7 +15,7 @@ from pathlib import Path
 from .hosts import Host
 from .paths import ROOT
 from .problem import Problem
-from .processes import signals_held
+from .processes import hold_signals
 
 PACK = "ComfyUI-AnimateLCM"  # the folder name that users get from git and from the Manager
 ADDRESS = "127.0.0.1"
@@ -133,7 +133,7 @@ class Server:
         # In a session or group of its own: Ctrl-C goes to us, and we stop the server after its client.
         env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}  # for a whole log
         try:
-            with self.log.open("wb") as log, signals_held():  # else one could come before we have the process
+            with self.log.open("wb") as log, hold_signals():  # else one could come before we have the process
                 self.process = subprocess.Popen(
                     self.command(),
                     cwd=self.host.path,

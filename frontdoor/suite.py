@@ -54,7 +54,7 @@ class Part:
 def main(fast: bool, names: Sequence[str], pytest_arguments: Sequence[str]) -> int:
     """Run all parts. The exit status is 0 only if something passed and nothing failed. Raises Problem."""
     environment.ensure("run", "test")
-    parts = [_quick()] if fast else _all_parts([hosts.find(name) for name in names])
+    parts = [_fast_part()] if fast else _all_parts([hosts.find(name) for name in names])
     results: list[tuple[str, Tally, float]] = []
     total = Tally()
     for part in parts:
@@ -64,7 +64,7 @@ def main(fast: bool, names: Sequence[str], pytest_arguments: Sequence[str]) -> i
         results.append((part.name, tally, time.monotonic() - start))
         total += tally
     if not fast:
-        total += _no_browser(results)
+        total += _report_missing_browser(results)
     print()
     for name, tally, seconds in results:
         print(f"{name:24} {seconds:7.1f} s   {tally}")
@@ -72,7 +72,7 @@ def main(fast: bool, names: Sequence[str], pytest_arguments: Sequence[str]) -> i
     return 0 if total.failed == 0 and total.passed > 0 else 1
 
 
-def _quick() -> Part:
+def _fast_part() -> Part:
     """The unit tests without the slow ones, on a few processes that share the cores."""
     cores = os.cpu_count() or 1
     workers = min(cores, WORKERS)
@@ -100,8 +100,8 @@ def _all_parts(tested: Sequence[Host]) -> list[Part]:
     return parts
 
 
-def _no_browser(results: Sequence[tuple[str, Tally, float]]) -> Tally:
-    """Say loudly that the browser tests did not run, and count them as one skipped test."""
+def _report_missing_browser(results: Sequence[tuple[str, Tally, float]]) -> Tally:
+    """If the browser tests did not run, say so loudly and count them as one skipped test."""
     if any(name.startswith("browser") for name, _, _ in results):
         return Tally()
     print("\nNOT TESTED: the browser tests did not run, there is no Chromium on this machine.")

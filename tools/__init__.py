@@ -1,1 +1,1 @@
-"""What makes the files in workflows/ and tests/api/, from runs of the real thing."""
+"""Maintainers' scripts: workflows and their pictures, the README's picture, the import rules, the archive."""

@@ -1,6 +1,6 @@
-"""What artists get from the Comfy registry: the files under version control, but those in .comfyignore.
+"""Lists what artists get from the Comfy registry: files under version control, less .comfyignore.
 
-    python tools/archive.py            lists the files, largest first, and says how large the archive is
+    python tools/archive.py            prints the files, largest first, and the size of the archive
 
 Standard library and git.
 """
@@ -21,15 +21,15 @@ MB = 1_000_000
 
 def main() -> int:
     """Exit status 0."""
-    paths = archived()
+    paths = archive_paths()
     for path in sorted(paths, key=size, reverse=True):
         print(f"{size(path):>12,}  {path}")
-    total, packed = sum(map(size, paths)), zipped(paths)
+    total, packed = sum(map(size, paths)), zip_size(paths)
     print(f"\n{len(paths)} files, {total / MB:.1f} MB; the zip archive: {packed / MB:.1f} MB")
     return 0
 
 
-def archived() -> list[str]:
+def archive_paths() -> list[str]:
     """The paths of the archive's files, seen from the root."""
     return sorted(set(_git("ls-files")) - set(_git("ls-files", "--cached", "--ignored", f"-X{IGNORED}")))
 
@@ -39,7 +39,7 @@ def size(path: str) -> int:
     return (ROOT / path).stat().st_size
 
 
-def zipped(paths: Iterable[str]) -> int:
+def zip_size(paths: Iterable[str]) -> int:
     """Bytes of a zip with these files, deflated."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -51,7 +51,7 @@ class Tree:
 
 
 def read(root: Path) -> Tree:
-    """All imports below `root`."""
+    """Read all imports below `root`."""
     tree = Tree({})
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if name not in SKIPPED and not name.startswith("."))
@@ -75,7 +75,9 @@ def imports_of(tree: Tree, source: str, module: ast.Module) -> Iterator[Arrow]:
             base = absolute(source, node.module or "", node.level)
             for alias in node.names:
                 yield Arrow(source, node.lineno, resolve(tree, base, alias.name, own=node.level > 0))
-        elif isinstance(node, ast.Call) and called(node) in ("import_module", "__import__") and node.args:
+        elif (
+            isinstance(node, ast.Call) and called_name(node) in ("import_module", "__import__") and node.args
+        ):
             if name := literal(node.args[0]):
                 level = len(name) - len(name.lstrip("."))
                 package = literal(node.args[1]).replace(".", "/") if len(node.args) > 1 else ""
@@ -112,7 +114,7 @@ def resolve(tree: Tree, name: str, attribute: str = "", own: bool = False) -> st
     return "/".join([SITE, *name.split(".")])
 
 
-def called(node: ast.Call) -> str:
+def called_name(node: ast.Call) -> str:
     """The last part of the called function's name."""
     function = node.func
     return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
@@ -141,8 +143,8 @@ def below(path: str, folders: Iterable[str]) -> bool:
     return any(not folder or path == folder or path.startswith(f"{folder}/") for folder in folders)
 
 
-def imported(tree: Tree) -> dict[str, set[str]]:
-    """Every file and the files that it imports."""
+def imports_by_file(tree: Tree) -> dict[str, set[str]]:
+    """Every file -> the files that it imports."""
     graph: dict[str, set[str]] = {path: set() for path in tree.files}
     for arrow in tree.arrows:
         if not arrow.run and arrow.target in tree.files and arrow.target != arrow.source:
@@ -151,30 +153,30 @@ def imported(tree: Tree) -> dict[str, set[str]]:
 
 
 def rooms_of(tree: Tree) -> dict[str, str]:
-    """Every file and its room."""
+    """Every file -> its room."""
     folders = {path.rpartition("/")[0] for path in tree.files}
     shared = {folder for folder in folders if any(f.startswith(f"{folder}/") for f in folders)} | {""}
     return {path: path if (up := path.rpartition("/")[0]) in shared else up for path in tree.files}
 
 
-def between_rooms(tree: Tree) -> dict[str, set[str]]:
-    """Every room and the other rooms that it imports from."""
+def imports_by_room(tree: Tree) -> dict[str, set[str]]:
+    """Every room -> the other rooms that it imports from."""
     rooms = rooms_of(tree)
     graph: dict[str, set[str]] = defaultdict(set)
-    for source, targets in imported(tree).items():
+    for source, targets in imports_by_file(tree).items():
         graph[rooms[source]] |= {rooms[target] for target in targets} - {rooms[source]}
     return dict(graph)
 
 
 def circles(graph: Graph) -> list[list[str]]:
     """The groups whose members all reach each other, each with its members sorted."""
-    reach = {start: reached(graph, start) for start in graph}
+    reach = {start: reachable(graph, start) for start in graph}
     groups = {frozenset(b for b in reach[a] if a in reach[b]) for a in graph if a in reach[a]}
     return sorted(sorted(group) for group in groups)
 
 
-def reached(graph: Graph, start: str) -> set[str]:
-    """All that `start` imports, itself or by others; `start` too if it is in a circle."""
+def reachable(graph: Graph, start: str) -> set[str]:
+    """Everything that `start` imports, directly or not; `start` too if it is in a circle."""
     found: set[str] = set()
     left = list(graph[start])
     while left:
@@ -185,8 +187,8 @@ def reached(graph: Graph, start: str) -> set[str]:
 
 
 def floors(graph: Graph) -> dict[str, int]:
-    """How high each stands: one above the highest that it imports, all of a circle on one floor."""
-    reach = {start: reached(graph, start) for start in graph}
+    """The floor of each: one above the highest that it imports; all of a circle are on one floor."""
+    reach = {start: reachable(graph, start) for start in graph}
     height: dict[str, int] = {}
     for path in sorted(graph, key=lambda path: len(reach[path] - {path})):
         lower = [other for other in reach[path] if path not in reach[other]]

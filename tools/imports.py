@@ -25,25 +25,25 @@ from tools.import_graph import (  # noqa: E402
     SITE,
     Tree,
     below,
-    between_rooms,
-    called,
+    called_name,
     circles,
     floors,
-    imported,
+    imports_by_file,
+    imports_by_room,
     literal,
     read,
 )
 
 DEVELOPMENT = ("tests", "benchmarks", "tools")
-CLIENT = ("frontdoor/api", "frontdoor/demo", "frontdoor/watched")  # they run in .venv, as another process
+CLIENT = ("frontdoor/api", "frontdoor/demo", "frontdoor/previews")  # they run in .venv, as another process
 TOY = ("training/small_world", "training/shapes")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Files below `where`, but those below `but`, import nothing below `never`, save what is below `save`.
+    """Files below `where`, except `but`, import nothing below `never`, except what is below `save`.
 
-    Own files are told by their paths without `.py`; others begin with ComfyUI/, packages/ or python/.
+    Own files are named by their paths without `.py`; others begin with ComfyUI/, packages/ or python/.
     `runs`: the rule also holds for modules that are run by their name, as another process.
     """
 
@@ -157,17 +157,17 @@ def faults(tree: Tree) -> list[str]:
 def forbidden(tree: Tree) -> Iterator[str]:
     """Every arrow against a rule or up a floor."""
     for arrow in tree.arrows:
-        told = f"{arrow.source}.py:{arrow.line}: {'runs' if arrow.run else 'imports'} {arrow.target}"
+        place = f"{arrow.source}.py:{arrow.line}: {'runs' if arrow.run else 'imports'} {arrow.target}"
         for rule in RULES:
             mine = below(arrow.source, rule.where) and not below(arrow.source, rule.but)
             hit = below(arrow.target, rule.never) and not below(arrow.target, rule.save)
             if mine and hit and (rule.runs or not arrow.run):
-                yield f"{told}; {rule.name}"
+                yield f"{place}; {rule.name}"
         for house, levels in FLOORS.items():
             mine, other = (level_of(path, house, levels) for path in (arrow.source, arrow.target))
             if mine is not None and other is not None and mine < other and not arrow.run:
                 names = " < ".join(", ".join(level) for level in levels)
-                yield f"{told}; the floors of {house} are {names}"
+                yield f"{place}; the floors of {house} are {names}"
 
 
 def level_of(path: str, house: str, levels: tuple[tuple[str, ...], ...]) -> int | None:
@@ -178,13 +178,13 @@ def level_of(path: str, house: str, levels: tuple[tuple[str, ...], ...]) -> int 
 
 def in_circles(tree: Tree) -> Iterator[str]:
     """Every circle of files, and every circle of rooms that is more than a circle of files."""
-    found = circles(imported(tree))
+    found = circles(imports_by_file(tree))
     yield from (f"circle of files: {', '.join(group)}" for group in found)
-    yield from (f"circle of rooms: {', '.join(g)}" for g in circles(between_rooms(tree)) if g not in found)
+    yield from (f"circle of rooms: {', '.join(g)}" for g in circles(imports_by_room(tree)) if g not in found)
 
 
 def questions(tree: Tree) -> Iterator[str]:
-    """Every place but COMPAT that asks which ComfyUI it runs on."""
+    """Every place outside COMPAT that asks which ComfyUI it runs on."""
     asking = {path: tree.files[path] for path in tree.files if below(path, ASKING) and path != COMPAT}
     rule = f"what the host is and can do is asked in {COMPAT}.py"
     for arrow in tree.arrows:
@@ -193,7 +193,7 @@ def questions(tree: Tree) -> Iterator[str]:
     for path, module in asking.items():
         names = host_names(module)
         for node in ast.walk(module):
-            if isinstance(node, ast.Call) and called(node) in PROBES and node.args:
+            if isinstance(node, ast.Call) and called_name(node) in PROBES and node.args:
                 if root_name(node.args[0]) in names:
                     yield f"{path}.py:{node.lineno}: {ast.unparse(node)}; {rule}"
             elif isinstance(node, ast.Constant) and literal(node) in VERSIONED:
@@ -243,7 +243,7 @@ def tries_host(node: ast.Try) -> bool:
 
 def picture(tree: Tree) -> Iterator[str]:
     """The rooms of what is shipped, from the highest floor down, each with its arrows."""
-    graph = {room: to for room, to in between_rooms(tree).items() if not below(room, DEVELOPMENT)}
+    graph = {room: to for room, to in imports_by_room(tree).items() if not below(room, DEVELOPMENT)}
     height = floors(graph)
     for number in sorted(set(height.values()), reverse=True):
         yield f"floor {number}"
@@ -256,7 +256,7 @@ def main(arguments: list[str]) -> int:
     tree = read(Path(arguments[0]) if arguments else ROOT)
     found = faults(tree)
     print("\n".join(picture(tree)))
-    print(f"\n{len(tree.files)} files, {len(between_rooms(tree))} rooms, {len(found)} faults")
+    print(f"\n{len(tree.files)} files, {len(imports_by_room(tree))} rooms, {len(found)} faults")
     print("\n".join(found))
     return 1 if found else 0
 

@@ -1,4 +1,4 @@
-"""The newest supported host with this pack, and its frontend in a browser."""
+"""Runs the newest supported host with this pack, and opens its frontend in a browser."""
 
 from __future__ import annotations
 

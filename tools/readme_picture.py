@@ -1,4 +1,4 @@
-"""The moving picture of the README: text to video, image to video, controlled video and a loop.
+"""Makes the moving picture of the README: text to video, image to video, controlled video and a loop.
 
     .venv/bin/python -m tools.readme_picture
 
@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from animatelcm_core.atomic import write_bytes
 from frontdoor.api import Client
-from frontdoor.watched import titled, watched
+from frontdoor.previews import find_node, with_previews
 
 from . import workflow_files
 from .newest import newest_host
@@ -54,7 +54,7 @@ def main() -> int:
 def text_to_video(client: Client) -> Cell:
     """A prompt, and its clip."""
     text = "a red fish swimming left"
-    graph = watched(workflow_files.read(DEMO.twin), {"clip": "AnimateLCM Sample"})
+    graph = with_previews(workflow_files.read(DEMO.twin), {"clip": "AnimateLCM Sample"})
     found = run(client, graph, {"Prompt": text}, {"AnimateLCM Sample": 4})
     return "Text to video", "16 frames, 4 steps", [quoted(text)], found["clip"]
 
@@ -62,7 +62,7 @@ def text_to_video(client: Client) -> Cell:
 def image_to_video(client: Client) -> Cell:
     """A picture, and the clip that begins as it."""
     titles = {"picture": "The picture", "clip": "AnimateLCM Color Align"}
-    graph = watched(workflow_files.read(IMAGE.twin), titles)
+    graph = with_previews(workflow_files.read(IMAGE.twin), titles)
     seeds = {"Sample: a clip for its first frame": 3, "Sample: the clip": 13}
     found = run(client, graph, {"Prompt, for both clips": "a blue crab swimming up"}, seeds)
     return "Image to video", "it begins as the picture", found["picture"], found["clip"]
@@ -71,16 +71,16 @@ def image_to_video(client: Client) -> Cell:
 def controlled(client: Client) -> Cell:
     """Edges of another clip, and the clip that follows them."""
     titles = {"hints": "AnimateLCM Edge Hints", "clip": "Sample: the clip"}
-    graph = watched(workflow_files.read(CONTROLLED.twin), titles)
+    graph = with_previews(workflow_files.read(CONTROLLED.twin), titles)
     found = run(client, graph, {}, {"Sample: the clip": 2})
     return "Controlled video", "edges of every frame", found["hints"], found["clip"]
 
 
 def loop(client: Client) -> Cell:
     """A clip in looped windows: the last frame leads into the first."""
-    graph = watched(workflow_files.read(LONG.twin), {"clip": "AnimateLCM Sample"})
-    graph[titled(graph, "AnimateLCM Empty Video Latent")]["inputs"]["frames"] = FRAMES
-    graph[titled(graph, "AnimateLCM Long Video")]["inputs"]["schedule"] = "looped"
+    graph = with_previews(workflow_files.read(LONG.twin), {"clip": "AnimateLCM Sample"})
+    graph[find_node(graph, "AnimateLCM Empty Video Latent")]["inputs"]["frames"] = FRAMES
+    graph[find_node(graph, "AnimateLCM Long Video")]["inputs"]["schedule"] = "looped"
     found = run(client, graph, {"Prompt": "a yellow star swimming left"}, {"AnimateLCM Sample": 1})
     return "A loop", f"{FRAMES} frames, looped windows", [ring(i) for i in range(FRAMES)], found["clip"]
 

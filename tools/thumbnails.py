@@ -1,4 +1,4 @@
-"""The pictures on the cards of the template browser, made from runs in the newest host.
+"""Makes the pictures on the cards of the template browser, from runs in the newest host.
 
     .venv/bin/python -m tools.thumbnails
 
@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from frontdoor.api import Client, Prompt
-from frontdoor.watched import titled, watched
+from frontdoor.previews import find_node, with_previews
 
 from . import workflow_files
 from .frontend import Frontend
@@ -91,7 +91,7 @@ def sheet(rows: Iterator[list[Image.Image]]) -> Image.Image:
 
 def text_rows(client: Client) -> Iterator[list[Image.Image]]:
     """A clip of each of CLIPS."""
-    graph = watched(workflow_files.read(DEMO.twin), {"clip": "AnimateLCM Sample"})
+    graph = with_previews(workflow_files.read(DEMO.twin), {"clip": "AnimateLCM Sample"})
     for text, seed in CLIPS:
         found = run(client, graph, {"Prompt": text}, {"AnimateLCM Sample": seed})
         yield spread(found["clip"], COLUMNS)
@@ -99,7 +99,9 @@ def text_rows(client: Client) -> Iterator[list[Image.Image]]:
 
 def image_rows(client: Client) -> Iterator[list[Image.Image]]:
     """A picture and its clip, of each of CLIPS."""
-    graph = watched(workflow_files.read(IMAGE.twin), {"picture": "The picture", "clip": "Sample: the clip"})
+    graph = with_previews(
+        workflow_files.read(IMAGE.twin), {"picture": "The picture", "clip": "Sample: the clip"}
+    )
     for text, seed in CLIPS:
         seeds = {"Sample: a clip for its first frame": seed, "Sample: the clip": seed + 10}
         found = run(client, graph, {"Prompt, for both clips": text}, seeds)
@@ -113,7 +115,7 @@ def controlled_rows(client: Client) -> Iterator[list[Image.Image]]:
         "hints": "AnimateLCM Edge Hints",
         "clip": "Sample: the clip",
     }
-    found = run(client, watched(workflow_files.read(CONTROLLED.twin), titles), {}, {titles["clip"]: 2})
+    found = run(client, with_previews(workflow_files.read(CONTROLLED.twin), titles), {}, {titles["clip"]: 2})
     for name in titles:
         yield spread(found[name], COLUMNS)
 
@@ -121,11 +123,11 @@ def controlled_rows(client: Client) -> Iterator[list[Image.Image]]:
 def run(
     client: Client, graph: Prompt, texts: dict[str, str], seeds: dict[str, int]
 ) -> dict[str, list[Image.Image]]:
-    """The pictures of every watched node, with these prompts and seeds: title -> value."""
+    """Run the graph with these prompts and seeds (title -> value); the pictures of every previewed node."""
     graph = copy.deepcopy(graph)
     for name, values in (("text", texts), ("seed", seeds)):
         for title, value in values.items():
-            graph[titled(graph, title)]["inputs"][name] = value
+            graph[find_node(graph, title)]["inputs"][name] = value
     done = client.run(graph, timeout=600)
     return {
         key: [Image.open(io.BytesIO(data)).convert("RGB") for data in client.files(done, key)]

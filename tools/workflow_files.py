@@ -1,4 +1,4 @@
-"""The workflows of this pack: where they are and what is in them."""
+"""Finds the workflows of this pack, reads and writes them, and lists the models they need."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import torch
 from support.client import Client
 from support.shapes import COLOURS, RESULTS, as_clip, asked, caption, read
 
-from frontdoor.watched import titled, watched
+from frontdoor.previews import find_node, with_previews
 
 
 def recorded(name: str) -> dict[str, dict[str, Any]]:
@@ -31,9 +31,12 @@ def demo(name: str) -> dict[str, Any]:
 
 def test_a_clip_begins_as_its_picture(client: Client, tmp_path: Path) -> None:
     graph = demo("image to video")
-    first, second = titled(graph, "Sample: a clip for its first frame"), titled(graph, "Sample: the clip")
-    prompt = titled(graph, "Prompt, for both clips")
-    graph = watched(graph, {"picture": "The picture", "clip": "Sample: the clip"})
+    first, second = (
+        find_node(graph, "Sample: a clip for its first frame"),
+        find_node(graph, "Sample: the clip"),
+    )
+    prompt = find_node(graph, "Prompt, for both clips")
+    graph = with_previews(graph, {"picture": "The picture", "clip": "Sample: the clip"})
     labels, texts = asked(CLIPS)
     pictures, clips = [], []
     for i, text in enumerate(texts):
@@ -55,9 +58,9 @@ def test_a_clip_begins_as_its_picture(client: Client, tmp_path: Path) -> None:
 def test_a_clip_goes_where_its_hints_go(client: Client, tmp_path: Path) -> None:
     """A creature of another colour in the silhouette of the clip that leads."""
     graph = demo("controlled video")
-    first, second = titled(graph, "Sample: the clip that leads"), titled(graph, "Sample: the clip")
-    lead, prompt = titled(graph, "Prompt: the clip that leads"), titled(graph, "Prompt: the clip")
-    graph = watched(graph, {"leading": "Sample: the clip that leads", "clip": "Sample: the clip"})
+    first, second = find_node(graph, "Sample: the clip that leads"), find_node(graph, "Sample: the clip")
+    lead, prompt = find_node(graph, "Prompt: the clip that leads"), find_node(graph, "Prompt: the clip")
+    graph = with_previews(graph, {"leading": "Sample: the clip that leads", "clip": "Sample: the clip"})
     labels, _ = asked(CLIPS)
     others = [(body, (colour + 3) % len(COLOURS), motion) for body, colour, motion in labels]
     leading, clips = [], []

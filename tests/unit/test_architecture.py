@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tools import imports
-from tools.import_graph import between_rooms, circles, floors, imported, read
+from tools.import_graph import circles, floors, imports_by_file, imports_by_room, read
 
 ROOT = Path(imports.ROOT)
 
@@ -213,14 +213,14 @@ def test_a_file_may_run_what_imports_it(tmp_path):
 def test_rooms_and_floors(tmp_path):
     made(tmp_path, CLEAN)
     tree = read(tmp_path)
-    rooms = between_rooms(tree)
+    rooms = imports_by_room(tree)
     assert rooms["nodes"] == {"animatelcm_core/host/patches"}
     assert rooms["animatelcm_core/host/load"] == {"animatelcm_core/host/checks"}
     assert rooms["training/shapes"] == {"training/small_world/teacher"}
     height = floors(rooms)
     assert height["animatelcm_core/config"] == 0
     assert height["nodes"] == height["animatelcm_core/host/patches"] + 1
-    assert circles(imported(tree)) == []
+    assert circles(imports_by_file(tree)) == []
 
 
 def test_the_command_prints_the_picture_and_fails_for_a_fault(tmp_path):

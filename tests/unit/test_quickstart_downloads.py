@@ -72,7 +72,7 @@ def test_a_file_with_another_hash_is_refused(store, tmp_path):
     make_wheel(store, {"inner/tree/main.py": "print()"})
     lock = tmp_path / "lock.txt"
     lock.write_text(f"carrier==1.0 --hash=sha256:{'0' * 64}\n")
-    with pytest.raises(Problem, match="not the file that is pinned: its SHA-256 differs"):
+    with pytest.raises(Problem, match="not the pinned file: its SHA-256 differs"):
         hosts.fetch(Pin(lock, "inner/tree"), tmp_path / "hosts" / "1.0", "the carrier")
     assert not (tmp_path / "hosts" / "1.0").exists()
 

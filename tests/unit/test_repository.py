@@ -11,7 +11,7 @@ from PIL import Image
 
 from tools import archive, readme_picture
 from tools.archive import ROOT
-from tools.import_graph import imported, reached, read
+from tools.import_graph import imports_by_file, reachable, read
 
 METADATA = {
     "LICENSE",
@@ -25,7 +25,7 @@ METADATA = {
 def archived() -> set[str]:
     if not (ROOT / ".git").exists():
         pytest.skip("the archive is made from git's list of files, and this is no clone")
-    return set(archive.archived())
+    return set(archive.archive_paths())
 
 
 def files(folder: str, pattern: str) -> set[str]:
@@ -33,8 +33,8 @@ def files(folder: str, pattern: str) -> set[str]:
 
 
 def test_the_archive_holds_all_that_the_nodes_import(archived):
-    graph = imported(read(ROOT))
-    sources = {"__init__", *reached(graph, "__init__")}
+    graph = imports_by_file(read(ROOT))
+    sources = {"__init__", *reachable(graph, "__init__")}
     assert {f"{path}.py" for path in sources} <= archived
     assert {path.split("/")[0] for path in sources} == {"__init__", "nodes", "animatelcm_core"}
 
@@ -63,7 +63,7 @@ def test_the_archive_holds_help_and_workflows_and_nothing_else(archived):
 def test_the_archive_is_as_small_as_the_readme_says(archived):
     told = re.search(r"download is (\d+) MB", " ".join((ROOT / "README.md").read_text().split()))
     assert told is not None
-    assert abs(archive.zipped(archived) / archive.MB - int(told[1])) < 0.6
+    assert abs(archive.zip_size(archived) / archive.MB - int(told[1])) < 0.6
 
 
 def test_pictures_of_the_pages_are_small():
