@@ -42,8 +42,9 @@ COMMANDS = {"adapt": tuple(SECTIONS)}
 def renamed(values: dict[str, Any], source: str, reported: set[str]) -> dict[str, Any]:
     """The values of one file under their new names. reported: old names that need no further report.
 
-    `stage: adapt` and `adapt.kind` stay until all files are merged: see `settle`. Raises ConfigError for a
-    value that has both names.
+    `stage: adapt` and `adapt.kind` stay until all files are merged: see `settle`. A kind takes the place of
+    another: None as the other's section replaces what a merged file has there. Raises ConfigError for a value
+    that has both names.
     """
     out = copy.deepcopy(values)
     for old, new in MOVED.items():
@@ -61,6 +62,9 @@ def renamed(values: dict[str, Any], source: str, reported: set[str]) -> dict[str
         _report("adapt.kind", "control.kind", reported)
     elif stage:
         _report("adapt.kind", f"stage: {stage}", reported)
+    for other, section in SECTIONS.items() if stage else ():
+        if other != stage:
+            out.setdefault(section, None)
     return out
 
 
@@ -78,30 +82,39 @@ def apply_change(values: dict[str, Any], change: str, reported: set[str]) -> Non
         _put(values, name, text)
         stage, kind = KINDS[text]
         _report(name, "control.kind" if kind else f"stage: {stage}", reported)
-        change = f"control.kind={kind}" if kind else f"stage={stage}"
+        if kind is None:  # `settle` does the rest
+            return
+        change = f"control.kind={kind}"
     for old, new in MOVED.items():
         if name == old or name.startswith(f"{old}."):
             _report(old, new, reported)
             change = f"{new}{name.removeprefix(old)}{equals}{text}"
+    _drop_replaced(values)  # a section that is set again is one, and `settle` leaves it to be refused
     config_file.apply_change(values, change)
 
 
 def settle(values: dict[str, Any], reported: set[str]) -> None:
     """Turn the old stage `adapt` into the new one, once all files are merged."""
+    _drop_replaced(values)
+    if values.get("stage") not in ("adapt", *SECTIONS):
+        return
     known = KINDS.get(_kind(values))
     if known is not None:
         del values["adapt"]["kind"]
     if values.get("adapt") in ({}, None):
         values.pop("adapt", None)
-    if values.get("stage") != "adapt" and known is None:
+    if values["stage"] != "adapt" and known is None:
         return
     stage = known[0] if known else "control" if "control" in values else "image-to-video"
     if values.get("stage") == "adapt":
         _report("stage: adapt", f"stage: {stage}", reported)
     values["stage"] = stage
-    for other, section in SECTIONS.items():
-        if other != stage:
-            values.pop(section, None)
+
+
+def _drop_replaced(values: dict[str, Any]) -> None:
+    for section in SECTIONS.values():
+        if section in values and values[section] is None:
+            del values[section]
 
 
 def with_old_names(values: dict[str, Any]) -> dict[str, Any]:

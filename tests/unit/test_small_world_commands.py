@@ -79,8 +79,9 @@ def test_an_old_script_says_the_new_command_and_runs_it(tmp_path: Path) -> None:
     assert torch.allclose(before, after, atol=1e-5)
 
 
-def test_an_old_stage_says_the_new_command_and_runs_it() -> None:
-    ran = old("training.shapes", "restart", "--steps", "3")
+@pytest.mark.parametrize("words", [("restart", "--steps", "3"), ("--steps", "3", "restart")])
+def test_an_old_stage_says_the_new_command_and_runs_it(words: tuple[str, ...]) -> None:
+    ran = old("training.shapes", *words)
     assert ran.returncode == 2
     assert "The command is now: python -m training.small_world restart" in ran.stderr
     assert "expected one of decoder, image, motion" in ran.stderr

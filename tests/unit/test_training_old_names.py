@@ -143,6 +143,24 @@ def test_what_is_not_clear_is_refused(text: str, told: str, tmp_path: Path) -> N
         parse_run(tmp_path / "a.yaml", files=False)
 
 
+@pytest.mark.parametrize("folder", [OLD, CONFIGS], ids=["old", "new"])
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("shapes_control", "adapt.reading=pixels", "image_encoder: Extra inputs are not permitted"),
+        ("shapes_control", "adapt.kind=image_encoder", "control: Extra inputs are not permitted"),
+        ("shapes_i2v", "adapt.hint.kind=folder", "control: Extra inputs are not permitted"),
+        ("shapes_i2v", "stage=video", "image_encoder: Extra inputs are not permitted"),
+        ("shapes_video", "adapt.kind=image_encoder", "adapt: Extra inputs are not permitted"),
+    ],
+)
+def test_a_value_that_the_stage_does_not_have_is_refused(
+    folder: Path, name: str, change: str, told: str
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        parse_run(folder / f"{name}.yaml", [change], files=False)
+
+
 @pytest.mark.parametrize("name", ["shapes_i2v", "shapes_t2i_adapter"])
 def test_the_old_command_says_the_new_one(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     done = main(["adapt", "--config", name, "--dry-run"])
