@@ -34,6 +34,7 @@ from ..eval.captions import read_captions
 from ..eval.plan import Plan, claim_folder, fill, seconds_per_clip
 from ..eval.rows import digest
 from ..eval.videos import write_sheet
+from ..machine import describe
 from ..runs import sampled_files
 from ..variants import find_variant, known_variants
 from .common import run_reporting_errors
@@ -179,8 +180,6 @@ def fvd_metric(
 
 def evaluate(options: argparse.Namespace, arguments: list[str]) -> dict[str, Any]:
     """Sample what is missing, measure, and write results.json. Raises errors that a person can act on."""
-    from training.machine import describe
-
     if options.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("got --device cuda; expected a CUDA card that this PyTorch can use")
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
