@@ -169,7 +169,7 @@ def with_image_features(unet: nn.Module, features: Sequence[Tensor]) -> Iterator
 
     The UNet's batch is ((k f), c, h, w): k evaluations of the same frames, conditional or not, get the same
     features. Works with `attached`, in either order. Raises AttachError for another number of levels, and
-    when the batch is no multiple of the frames.
+    when the batch is not a multiple of the frames.
     """
     sites = feature_sites(unet)
     if len(sites) != len(features):

@@ -70,7 +70,7 @@ class Schedule:
         """(steps,) int64, decreasing: what the authors' scheduler samples at.
 
         strength: 0 to 1, share of the schedule that is sampled (image-to-image); 1 starts from pure noise.
-        Raises ValueError if fewer timesteps are known than steps asked for.
+        Raises ValueError for more steps than there are known timesteps.
         """
         known = self.known_timesteps()[: int(self.original_steps * strength)].flip(0)
         if not 1 <= steps <= len(known):

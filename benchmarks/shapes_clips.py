@@ -1,4 +1,4 @@
-"""Do the small world's clips show what was asked for? Made in a real ComfyUI by the pack, read by the judge.
+"""Do the small world's clips show their captions? Made in a real ComfyUI by the pack, read by the judge.
 
     python quickstart.py bench shapes_clips -- --model demo --clips 200
     python quickstart.py bench shapes_clips -- --model teacher --clips 200

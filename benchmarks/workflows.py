@@ -142,7 +142,7 @@ def free(comfy: Comfy) -> None:
 
 
 def memory() -> dict[str, float]:
-    """GiB at the most: tensors, and what PyTorch took from the card for them. Without a card: the process."""
+    """Peak GiB: of tensors, and of what PyTorch took from the card; without a card, of the process."""
     if not torch.cuda.is_available():
         return {"process": round(machine.peak_memory(), 2)}
     taken = torch.cuda.max_memory_reserved() / machine.GIB
@@ -169,6 +169,7 @@ def add_result(path: Path, entry: dict[str, Any]) -> None:
 
 
 def same_machine(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    """Whether both were measured with the same card, processor and cores."""
     return all(a["machine"][part] == b["machine"][part] for part in ("gpu", "cpu", "cores_usable"))
 
 

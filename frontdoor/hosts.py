@@ -56,7 +56,7 @@ def ensure_pinned(version: str) -> Host:
 
 
 def checkout(folder: Path) -> Host:
-    """A ComfyUI of the user's own. Raises Problem if it is none; an untested version gets a notice."""
+    """The user's own ComfyUI. Raises Problem for any other folder; an untested version gets a notice."""
     folder = folder.expanduser().resolve()
     missing = [n for n in ("main.py", "nodes.py", "comfy", "comfyui_version.py") if not (folder / n).exists()]
     if missing:

@@ -17,7 +17,7 @@ from .processes import run
 
 HOST, FRONTEND = "ANIMATELCM_HOST", "ANIMATELCM_FRONTEND"
 NO_TESTS_RAN = 5  # exit status of pytest
-WORKERS = 4  # processes at the most: each takes half a GB
+WORKERS = 4  # at most so many processes: each takes half a GB
 # `python -m pytest` would put this repository first on sys.path, where its nodes/ hides ComfyUI's nodes.py.
 PYTEST = "import sys; sys.path[:1] = []; import pytest; sys.exit(pytest.main())"
 

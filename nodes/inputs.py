@@ -43,6 +43,7 @@ def chosen_schedule(choice: str, own: str) -> Schedule:
 
 
 def denoise_input() -> Any:
+    """How much of the schedule is sampled."""
     return widget(
         io.Float,
         "denoise",
@@ -57,6 +58,7 @@ def denoise_input() -> Any:
 
 
 def steps_input() -> Any:
+    """The number of sampling steps."""
     return widget(
         io.Int,
         "steps",
@@ -69,6 +71,7 @@ def steps_input() -> Any:
 
 
 def pixels_input(name: str) -> Any:
+    """Width or height of the clip."""
     return widget(
         io.Int,
         name,
@@ -82,6 +85,7 @@ def pixels_input(name: str) -> Any:
 
 
 def frames_input() -> Any:
+    """The length of the clip."""
     return widget(
         io.Int,
         "frames",

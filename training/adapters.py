@@ -123,7 +123,7 @@ def published_tensors(kind: AdapterKind, state: Mapping[str, Tensor]) -> dict[st
 def load_adapter(path: Path, kind: AdapterKind, unet: UNet2DConditionModel) -> nn.Module:
     """The frozen adapter in a file, in float32.
 
-    Raises FormatError for a file that is none or unsafe, ConfigError for another kind, or other sizes than
+    Raises FormatError for an unreadable or unsafe file, ConfigError for another kind, or other sizes than
     `unet` has.
     """
     tensors, _ = read_tensors(path)

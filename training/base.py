@@ -71,7 +71,7 @@ class Base:
 def load_base(config: BaseConfig) -> Base:
     """The frozen network of `config`, on the CPU in its dtype.
 
-    Raises FormatError for a file that is none or unsafe, ConfigError for a checkpoint of another kind.
+    Raises FormatError for an unreadable or unsafe file, ConfigError for a checkpoint of another kind.
     """
     tensors, _ = read_tensors(config.checkpoint)
     if config.vae is not None:

@@ -41,6 +41,7 @@ class State:
 
 
 def folder_of(out: Path, step: int) -> Path:
+    """The checkpoint folder of a step."""
     return out / "checkpoints" / f"step_{step:08d}"
 
 

@@ -24,7 +24,7 @@ def kohya_name(path: str) -> str:
 
 
 def grouped(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """Module name in the file -> its parts by name. Raises ValueError for a key that is no part of a LoRA."""
+    """Module name in the file -> its parts by name. Raises ValueError for other keys."""
     for key in tensors:
         if key.partition(".")[2] not in PARTS:
             raise ValueError(

@@ -38,7 +38,7 @@ class MotionFile:
     kind: layout of the file.
     config: sizes, read from the tensors.
     motion: published key -> tensor, positions left out.
-    positions: attention block -> (frames, channels), only tables that are no plain sinusoid.
+    positions: attention block -> (frames, channels), only tables that are not the plain sinusoid.
     image_encoder: key without `img_encoder.` -> tensor; empty but for image to video.
     schedule: name in `SCHEDULES` that such a file was made for.
     """

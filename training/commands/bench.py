@@ -49,6 +49,7 @@ def settings_of(config: RunConfig, name: str, options: argparse.Namespace) -> di
 
 
 def frames_of(config: RunConfig, options: argparse.Namespace) -> int:
+    """Frames of a clip; stages on pictures take one."""
     return 1 if STAGES[config.stage].pictures else options.frames
 
 

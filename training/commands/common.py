@@ -24,6 +24,7 @@ def config_path(name: str) -> Path:
 
 
 def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add --config and --set."""
     parser.add_argument(
         "--config", required=True, help="a YAML file, or one of these names: " + ", ".join(config_names())
     )
@@ -38,6 +39,7 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
 
 
 def config_names() -> list[str]:
+    """Names of the pack's own configs."""
     return sorted(path.stem for path in CONFIGS.glob("*.yaml") if not path.stem.startswith("accelerate"))
 
 

@@ -59,6 +59,7 @@ def base_of(options: argparse.Namespace) -> BaseConfig:
 
 
 def captions_of(options: argparse.Namespace, variant: str) -> list[str]:
+    """The captions of --prompts, else the variant's own. Raises ConfigError."""
     if options.prompts is not None:
         return read_captions(options.prompts, options.caption_column)
     metrics = find_variant(variant).metrics

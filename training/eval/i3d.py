@@ -111,7 +111,7 @@ class I3D(nn.Module):
 def load_i3d(path: Path, device: torch.device | str = "cpu") -> I3D:
     """The network with the weights at `path`, frozen. Code in a file is never run.
 
-    Raises FormatError for a file that is no plain weights, ConfigError for weights of something else.
+    Raises FormatError for an unreadable or unsafe file, ConfigError for weights of something else.
     """
     tensors, _ = read_tensors(path)
     with torch.device("meta"):

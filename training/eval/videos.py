@@ -33,6 +33,7 @@ ROWS, COLUMNS, THUMB = 8, 6, 128  # of a sheet: clips, frames of each, pixels a 
 
 
 def clip_path(to: Path, steps: int, number: int) -> Path:
+    """Where the video of a clip is."""
     return to / f"steps_{steps}" / f"{number:05d}.mp4"
 
 

@@ -52,10 +52,10 @@ def _load(path: Path, archive: bool) -> object:
 
 
 def unwrap(tree: object, name: str) -> dict[str, Tensor]:
-    """The tensors of a loaded pickle, whatever they are wrapped in; entries that are no tensors are left out.
+    """The tensors of a loaded pickle, whatever they are wrapped in; other entries are left out.
 
-    Nested mappings that are no known wrapper keep their place in the key, `outer.inner`, so that messages can
-    say what the file holds.
+    Nested mappings that are not a known wrapper keep their place in the key, `outer.inner`, so that messages
+    can say what the file holds.
     """
     if not isinstance(tree, Mapping):
         raise FormatError(

@@ -36,7 +36,7 @@ def _check_header(path: Path) -> None:
         if length > MAX_HEADER:
             raise FormatError(
                 f"{path.name}, whose header claims {length:,} bytes",
-                f"at most {MAX_HEADER:,}: this is no safetensors file, or a damaged one",
+                f"at most {MAX_HEADER:,}: this is not a safetensors file, or a damaged one",
                 DOWNLOAD_AGAIN,
             )
         if 8 + length > size:

@@ -13,7 +13,7 @@ _RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # the host's 
 
 
 def empty_clip(width: int, height: int, frames: int) -> dict[str, Tensor]:
-    """A LATENT of zeros, one per frame. Raises ValueError for sides that are no multiple of 8 pixels."""
+    """A LATENT of zeros, one per frame. Raises ValueError for sides that are not multiples of 8."""
     for name, pixels in (("width", width), ("height", height)):
         if pixels % 8:
             near = pixels // 8 * 8

@@ -9,7 +9,7 @@
 5 personal  the image model in another style
 6 table     every method at 1, 2, 4, 8 steps
 
-Every part resumes where it was cut; one that is complete is passed over. Rows of the ablation are recorded in
+Every part resumes where it was cut; one that is complete is skipped. Rows of the ablation are recorded in
 docs/results/shapes, so that another machine makes the runs that are missing; it must start from the same
 LoRA: `--lora demo/shapes_lcm_lora.safetensors` takes the shipped one instead of training it.
 

@@ -9,7 +9,7 @@
 5 adapters   a T2I-Adapter, trained twice, and a ControlNet for the image model
 6 control    a LoRA on each; control.json
 
-Every part resumes where it was cut; one that is complete is passed over. `--only PART ...` runs some of them.
+Every part resumes where it was cut; one that is complete is skipped. `--only PART ...` runs some of them.
 `--smoke` runs all of it at a tiny size in minutes; its numbers mean nothing and stay in `--out`.
 """
 

@@ -50,6 +50,7 @@ from .table1_plan import FLOOR_SEED, REAL_SEED, TablePlan
 
 
 def plan_of(options: argparse.Namespace) -> TablePlan:
+    """The table that the options ask for."""
     plan = TablePlan(
         clips=options.clips,
         search_clips=options.search_clips,
@@ -85,6 +86,7 @@ class MeasuredTable:
 
 
 def model_files(options: argparse.Namespace) -> dict[str, ModelFiles]:
+    """Files of the table's models, by name."""
     student = ModelFiles(options.checkpoint, options.motion, options.lora)
     files = {"teacher": ModelFiles(options.checkpoint, options.teacher), "animatelcm": student}
     if options.personal:

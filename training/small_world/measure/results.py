@@ -46,6 +46,7 @@ def frechet_of(measured: Measurements, space: Space, draws: int = DRAWS) -> tupl
 
 
 def rounded(values: tuple[float, float], places: int) -> list[float]:
+    """The ends of an interval, rounded."""
     return [round(value, places) for value in values]
 
 

@@ -54,6 +54,7 @@ def record(out: Path, gate: str, numbers: dict[str, float]) -> None:
 
 
 def shares(right: dict[str, Tensor]) -> dict[str, float]:
+    """The share of clips that are right, by name."""
     return {key: float(value.float().mean()) for key, value in right.items()}
 
 
@@ -64,12 +65,14 @@ def held_out_clips(n: int, seed: int = 10_000) -> tuple[Tensor, Tensor]:
 
 
 def gate_judge(out: Path, clips: int = 300) -> None:
+    """Gate `judge`: how well it reads clips that it was not trained on."""
     pictures, labels = held_out_clips(clips)
     record(out, "judge", shares(judge.read(pictures, load_judge(out)).right(labels)))
 
 
 @torch.inference_mode()
 def gate_vae(out: Path, clips: int = 100) -> None:
+    """Gate `vae`: how well clips survive encoding and decoding."""
     vae = load_vae(out)
     pictures, labels = held_out_clips(clips)
     again = networks.reconstruct_clips(vae, pictures)

@@ -38,6 +38,7 @@ class Recipe:
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters of `model` that require a gradient, by name."""
     return {n: p for n, p in model.named_parameters() if p.requires_grad}
 
 

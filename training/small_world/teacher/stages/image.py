@@ -96,6 +96,7 @@ def noise_loss(eps: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
 
 
 def load_image(out: Path) -> ImageModel:
+    """The trained UNet and text model: their moving average, in evaluation mode."""
     model = ImageModel()
     model.load_state_dict(load_ema(out / "image.pt"), strict=False)
     return model.eval().requires_grad_(False)

@@ -38,6 +38,7 @@ def imperfect_pictures(n: int, generator: torch.Generator) -> tuple[Tensor, Tens
 
 
 def load_judge(out: Path) -> BodyNet:
+    """The trained judge: its moving average, in evaluation mode."""
     net = BodyNet()
     net.load_state_dict(load_ema(out / "judge.pt"))
     return net.eval()

@@ -58,6 +58,7 @@ def train_motion(out: Path, compile: bool = False, recipe: Recipe = RECIPE) -> N
 
 
 def load_motion(out: Path) -> MotionModel:
+    """The trained temporal modules: their moving average, in evaluation mode."""
     motion = MotionModel(networks.MOTION)
     motion.load_state_dict(load_ema(out / "motion.pt"))
     return motion.eval()
