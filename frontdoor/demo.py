@@ -79,7 +79,7 @@ class Progress:
     """Prints which node works and how far it is; in a terminal, one line per node."""
 
     def __init__(self, graph: dict[str, Any]) -> None:
-        self.graph, self.watched, self.shown = graph, sys.stdout.isatty(), ""
+        self.graph, self.in_terminal, self.last_text = graph, sys.stdout.isatty(), ""
 
     def __call__(self, kind: str, data: dict[str, Any]) -> None:
         node = data.get("node")
@@ -88,16 +88,16 @@ class Progress:
         elif kind == "progress" and node is not None:
             step = f"{self.graph[node]['class_type']} {data['value']}/{data['max']}"
             self._show(step, again=data["value"] < data["max"])
-        elif kind == "executing" and self.watched:
+        elif kind == "executing" and self.in_terminal:
             print(flush=True)
 
     def _show(self, text: str, again: bool = False) -> None:
-        if self.watched:
-            same = self.shown.split()[:1] == text.split()[:1]
-            print(("\r" if same or not self.shown else "\n") + f"  {text}", end="", flush=True)
+        if self.in_terminal:
+            same = self.last_text.split()[:1] == text.split()[:1]
+            print(("\r" if same or not self.last_text else "\n") + f"  {text}", end="", flush=True)
         elif not again:
             print(f"  {text}", flush=True)
-        self.shown = text
+        self.last_text = text
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ video           stage two: the motion weights
 image-to-video  stage three, without a teacher: the image encoder
 control         stage three, without a teacher: a LoRA on a ControlNet or T2I-Adapter
 adapter         a ControlNet or T2I-Adapter for the image model, from nothing
-eval            exported weights -> clips, and what they measure: CLIPSIM, FVD
+eval            exported weights -> clips, and their metrics: CLIPSIM, FVD
 export          a checkpoint of a run -> files for ComfyUI; other motion files -> .safetensors
 bench           speed, memory and share of peak arithmetic of one training step
 """

@@ -224,11 +224,11 @@ def fingerprints(config: RunConfig, processes: int) -> set[str]:
 
 def _learned(config: RunConfig, processes: int) -> dict[str, Any]:
     batch = config.batch
-    kept = config.model_dump(
+    learned = config.model_dump(
         mode="json", exclude={"out", "name", "save_every", "keep", "log_every", "samples", "steps", "batch"}
     )
-    kept["samples_an_update"] = batch.size * batch.accumulate * processes
-    return kept
+    learned["samples_an_update"] = batch.size * batch.accumulate * processes
+    return learned
 
 
 def _digest(values: dict[str, Any]) -> str:

@@ -48,9 +48,9 @@ class SampleGrids:
         generator = torch.Generator().manual_seed(self.config.seed)
         noise = torch.randn(1, self.frames, 4, height // 8, width // 8, generator=generator).to(base.device)
         out = []
-        for prompt, shown in prompts:
+        for prompt, conditioning in prompts:
             fresh = torch.Generator().manual_seed(1)
-            out.append(pipeline.sample(Conditions([prompt], shown), noise, sampling, fresh)[0].cpu())
+            out.append(pipeline.sample(Conditions([prompt], conditioning), noise, sampling, fresh)[0].cpu())
         return torch.stack(out)
 
     def pipeline(self) -> Pipeline:
@@ -66,7 +66,7 @@ class SampleGrids:
             SCHEDULES[stage.schedule] if stage.distilled else stage.solver.schedule,
             stage.base.encode_text,
             lambda latents: stage.base.decode(latents.flatten(0, 1)).unflatten(0, latents.shape[:2]),
-            lambda shown, frames: stage.network.acting(stage.student(), frames, shown),
+            lambda conditioning, frames: stage.network.acting(stage.student(), frames, conditioning),
         )
 
 

@@ -1,4 +1,4 @@
-"""Position tables in a motion file: split off, checked, and kept where they differ from the sinusoid."""
+"""Splits position tables off a motion file, checks them, and keeps those that differ from the sinusoid."""
 
 from __future__ import annotations
 

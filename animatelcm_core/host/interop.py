@@ -10,17 +10,17 @@ _WINDOW = "ad_params"  # where AnimateDiff-Evolved announces its window; IP-Adap
 
 def window_of(transformer_options: dict[str, Any]) -> list[int] | None:
     """Frame numbers of AnimateDiff-Evolved's context window, None without one."""
-    shown = (transformer_options.get(_WINDOW) or {}).get("sub_idxs")
-    return None if shown is None else list(shown)
+    window = (transformer_options.get(_WINDOW) or {}).get("sub_idxs")
+    return None if window is None else list(window)
 
 
-def options_with_window(options: dict[str, Any], shown: Sequence[int], frames: int) -> dict[str, Any]:
-    """A copy of one evaluation's `options` that announces the frames `shown`, as AnimateDiff-Evolved does.
+def options_with_window(options: dict[str, Any], window: Sequence[int], frames: int) -> dict[str, Any]:
+    """A copy of one evaluation's `options` that announces the frames `window`, as AnimateDiff-Evolved does.
 
     An announcement that is already there stays. The caller's dicts are not changed.
     """
     transformer = dict(options.get("transformer_options", {}))
-    words = {"sub_idxs": list(shown), "full_length": frames, "context_length": len(shown)}
+    words = {"sub_idxs": list(window), "full_length": frames, "context_length": len(window)}
     transformer.setdefault(_WINDOW, words)
     return {**options, "transformer_options": transformer}
 
@@ -30,6 +30,6 @@ def picks_its_hints(control: Any) -> bool:
     return hasattr(control, "sub_idxs")
 
 
-def tell_control(control: Any, shown: Sequence[int], frames: int) -> None:
+def tell_control(control: Any, window: Sequence[int], frames: int) -> None:
     """Tell a control that `picks_its_hints` which of the clip's frames it is evaluated on."""
-    control.sub_idxs, control.full_latent_length, control.context_length = list(shown), frames, len(shown)
+    control.sub_idxs, control.full_latent_length, control.context_length = list(window), frames, len(window)

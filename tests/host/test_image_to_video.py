@@ -151,13 +151,13 @@ def test_windows_count_frames_from_the_start_of_the_clip(
     model, latent = make(frames=28)
     shown: list[list[int]] = []
     image = studio.host("patches.image")
-    frames_shown = image.frames_shown
+    frame_numbers = image.frame_numbers
 
     def watch(options: Any, count: int) -> list[int]:
-        shown.append(frames_shown(options, count))
+        shown.append(frame_numbers(options, count))
         return shown[-1]
 
-    monkeypatch.setattr(image, "frames_shown", watch)
+    monkeypatch.setattr(image, "frame_numbers", watch)
     studio.sample(windows(studio, model, causal_window_fix=False), latent=latent, steps=2)
     assert shown == [list(range(16)), list(range(12, 28))] * 2
     assert counted == [16, 16]  # once a window, not once a step

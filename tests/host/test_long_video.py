@@ -217,13 +217,13 @@ def test_the_reference_image_runs_on(studio: Studio, monkeypatch: pytest.MonkeyP
     model, latent = studio.comfy.run("AnimateLCM_ImageToVideo", model=model, frames=33, **given)
     shown: list[list[int]] = []
     image = studio.host("patches.image")
-    frames_shown = image.frames_shown
+    frame_numbers = image.frame_numbers
 
     def watch(options: Any, count: int) -> list[int]:
-        shown.append(frames_shown(options, count))
+        shown.append(frame_numbers(options, count))
         return shown[-1]
 
-    monkeypatch.setattr(image, "frames_shown", watch)
+    monkeypatch.setattr(image, "frame_numbers", watch)
     studio.sample(long(studio, model), latent=latent, steps=1)
     assert shown == STANDARD_33
 

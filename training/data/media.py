@@ -60,19 +60,19 @@ def _read(container: InputContainer, frames: int, stride: int, size: tuple[int, 
     stream = _video_stream(container)
     span = (frames - 1) * stride + 1
     rate, total = stream.average_rate, _frame_count(stream)
-    kept = None
+    taken = None
     if rate and stream.time_base and total >= span:
         first = _first(total, span, start)
-        kept = _from_keyframe(container, stream, Fraction(first) / rate, rate, frames, stride)
-    if kept is None or len(kept) < frames:  # the header is silent or wrong: count
+        taken = _from_keyframe(container, stream, Fraction(first) / rate, rate, frames, stride)
+    if taken is None or len(taken) < frames:  # the header is silent or wrong: count
         container.seek(0)
         total = sum(1 for _ in _sound(container, stream))
         if total < span:
             raise UnreadableMedia(
                 f"too short: got {total} frames, expected {span} or more ({frames} with stride {stride})"
             )
-        kept = _counted(container, stream, _first(total, span, start), frames, stride)
-    return torch.stack([_pixels(frame, size) for frame in kept])
+        taken = _counted(container, stream, _first(total, span, start), frames, stride)
+    return torch.stack([_pixels(frame, size) for frame in taken])
 
 
 def _first(total: int, span: int, start: float) -> int:
@@ -114,7 +114,7 @@ def _from_keyframe(
     target = (stream.start_time or 0) + round(begin / ticks)
     slack = 1 / (2 * rate * ticks)  # half a frame
     container.seek(target, stream=stream)  # to the keyframe before
-    kept: list[VideoFrame] = []
+    taken: list[VideoFrame] = []
     count = 0  # of frames from `begin` on
     for number, frame in enumerate(_sound(container, stream)):
         if frame.pts is None or (number == 0 and frame.pts > target + slack):
@@ -122,11 +122,11 @@ def _from_keyframe(
         if frame.pts < target - slack:
             continue
         if count % stride == 0:
-            kept.append(frame)
-            if len(kept) == frames:
+            taken.append(frame)
+            if len(taken) == frames:
                 break
         count += 1
-    return kept
+    return taken
 
 
 def _counted(

@@ -90,7 +90,7 @@ def load_clip(folder: Path, device: torch.device | str = "cpu") -> Clip:
 def clipsim(
     clip: Clip, clips: Sequence[Path], captions: Sequence[str], frames: int, cache: Path
 ) -> dict[str, Any]:
-    """Mean over clips of each one's mean over frames, and its 95 % interval; rows are kept in `cache`."""
+    """Mean over clips of each one's mean over frames, and its 95 % interval; rows are cached in `cache`."""
 
     def row(number: int) -> Tensor:
         pixels = read_clip(clips[number], frames, 1, clip.size, 0.0)

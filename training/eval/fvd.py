@@ -47,7 +47,7 @@ def logits(net: I3D, clip: Tensor) -> Tensor:
 
 
 def generated_features(net: I3D, clips: Sequence[Path], frames: int, cache: Path) -> Tensor:
-    """(n, 400) of an evaluation's clips, kept in the folder `cache`."""
+    """(n, 400) of an evaluation's clips, cached in the folder `cache`."""
     return cached_rows(cache, len(clips), lambda i: logits(net, read_clip(clips[i], frames, 1, SIZE, 0.0)))
 
 

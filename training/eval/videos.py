@@ -89,11 +89,11 @@ def read_about(path: Path) -> dict[str, Any]:
 
 def write_sheet(to: Path, steps: int, clips: int, frames: int, size: tuple[int, int]) -> Path:
     """The sheet of the first clips at this number of steps, as `steps_N.png`."""
-    shown = torch.linspace(0, frames - 1, min(frames, COLUMNS)).round().long()
+    picked = torch.linspace(0, frames - 1, min(frames, COLUMNS)).round().long()
     shrink = max(1, max(size) / THUMB)
     thumb = (round(size[0] / shrink), round(size[1] / shrink))
     rows = []
     for number in range(min(clips, ROWS)):
-        clip = read_clip(clip_path(to, steps, number), frames, 1, size, 0.0)[shown]
+        clip = read_clip(clip_path(to, steps, number), frames, 1, size, 0.0)[picked]
         rows.append(torch.cat([fill(frame, thumb) for frame in clip], dim=2))
     return save_frames(torch.cat(rows, dim=1)[None].float() / 255, to / f"steps_{steps}.png")

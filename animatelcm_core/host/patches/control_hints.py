@@ -44,50 +44,50 @@ def run(executor: Any, noise: Tensor, *args: Any, **kw: Any) -> Any:
 
 def prepare(call: Evaluation, _stack: ExitStack) -> Evaluation:
     """The evaluation of a window with the hints of its frames. IP-Adapter nodes read the window as well."""
-    shown = window_of(call.options, call.x_in.shape[0])
-    if shown is None:
+    window = window_of(call.options, call.x_in.shape[0])
+    if window is None:
         return call
-    cache = cache_of(call.options, KEY, len(shown))
-    conds = [c and [_cut_cond(cond, shown, cache) for cond in c] for c in call.conds]
-    return replace(call, conds=conds, options=interop.options_with_window(call.options, shown, cache.frames))
+    cache = cache_of(call.options, KEY, len(window))
+    conds = [c and [_cut_cond(cond, window, cache) for cond in c] for c in call.conds]
+    return replace(call, conds=conds, options=interop.options_with_window(call.options, window, cache.frames))
 
 
-def _cut_cond(cond: dict[str, Any], shown: Sequence[int], cache: RunCache) -> dict[str, Any]:
+def _cut_cond(cond: dict[str, Any], window: Sequence[int], cache: RunCache) -> dict[str, Any]:
     """One condition of the host with its chain of controls for these frames."""
     control = cond.get("control")
     if control is None:
         return cond
-    made = cache.get(id(control), shown, lambda: cut_control(control, shown, cache.frames))
+    made = cache.get(id(control), window, lambda: cut_control(control, window, cache.frames))
     return {**cond, "control": made}
 
 
-def cut_control(control: Any, shown: Sequence[int], frames: int) -> Any:
-    """A copy of a CONTROL_NET and of those before it in the chain, with the hints of the frames `shown`.
+def cut_control(control: Any, window: Sequence[int], frames: int) -> Any:
+    """A copy of a CONTROL_NET and of those before it in the chain, with the hints of the frames `window`.
 
     A single hint is for all frames; fewer hints than frames are repeated from the start, as without windows.
     """
     made = copy.copy(control)
     if control.previous_controlnet is not None:
-        made.previous_controlnet = cut_control(control.previous_controlnet, shown, frames)
+        made.previous_controlnet = cut_control(control.previous_controlnet, window, frames)
     if interop.picks_its_hints(control):
-        interop.tell_control(made, shown, frames)
+        interop.tell_control(made, window, frames)
     else:
-        made.cond_hint_original = _of_frames(control.cond_hint_original, shown)
-        made.extra_concat_orig = [_of_frames(extra, shown) for extra in control.extra_concat_orig]
+        made.cond_hint_original = _of_frames(control.cond_hint_original, window)
+        made.extra_concat_orig = [_of_frames(extra, window) for extra in control.extra_concat_orig]
     # What the original has computed from all its hints.
     for name in ("cond_hint", "extra_concat", "control_input"):
         if hasattr(made, name):
             setattr(made, name, None)
     if copies := device_copies(control):
-        made.multigpu_clones = {device: cut_control(c, shown, frames) for device, c in copies.items()}
+        made.multigpu_clones = {device: cut_control(c, window, frames) for device, c in copies.items()}
     return made
 
 
-def _of_frames(hint: Tensor | None, shown: Sequence[int]) -> Tensor | None:
-    """The hints (n, c, h, w) of the frames `shown`."""
+def _of_frames(hint: Tensor | None, window: Sequence[int]) -> Tensor | None:
+    """The hints (n, c, h, w) of the frames `window`."""
     if hint is None or hint.shape[0] == 1:
         return hint
-    return hint[[frame % hint.shape[0] for frame in shown]]
+    return hint[[frame % hint.shape[0] for frame in window]]
 
 
 def controls_of(conds: Any) -> Iterator[Any]:

@@ -74,7 +74,7 @@ class Range:
 ALWAYS = Range()
 
 
-def frames_shown(options: dict[str, Any], count: int) -> list[int]:
+def frame_numbers(options: dict[str, Any], count: int) -> list[int]:
     """Numbers of the `count` frames of this evaluation, counted from 0 in the whole clip."""
     return window_of(options, count) or list(range(count))
 
@@ -85,9 +85,9 @@ def window_of(options: dict[str, Any], count: int) -> list[int] | None:
     The host's own kind of window, or AnimateDiff-Evolved's.
     """
     transformer = options.get("transformer_options", {})
-    for shown in (window_frames(transformer.get("context_window")), interop.window_of(transformer)):
-        if shown is not None and len(shown) == count:
-            return shown
+    for window in (window_frames(transformer.get("context_window")), interop.window_of(transformer)):
+        if window is not None and len(window) == count:
+            return window
     return None
 
 

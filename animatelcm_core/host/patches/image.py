@@ -26,7 +26,7 @@ from ..load.motion import Motion
 from .attachment import hang
 from .compiled import marked, tell_compiler
 from .encoder import check_encoder_fits
-from .evaluation import ALWAYS, Evaluation, Range, around, explain_split_clips, frames_shown, networks
+from .evaluation import ALWAYS, Evaluation, Range, around, explain_split_clips, frame_numbers, networks
 from .run_cache import RunCache, cache_of, run_cache
 
 KEY = "animatelcm.image"
@@ -71,31 +71,31 @@ class ImagePatch:
         """Hook the image's features into every UNet that the evaluation runs on."""
         if not self.active.covers(call):
             return call
-        shown = frames_shown(call.options, call.x_in.shape[0])
-        cache = cache_of(call.options, KEY, len(shown))
+        numbers = frame_numbers(call.options, call.x_in.shape[0])
+        cache = cache_of(call.options, KEY, len(numbers))
         for unet, encoder in networks(call, KEY):
             assert isinstance(encoder, ImageEncoder)
-            features = self.features(cache, encoder, shown, call.x_in.device, compute_dtype(call.model))
+            features = self.features(cache, encoder, numbers, call.x_in.device, compute_dtype(call.model))
             stack.enter_context(with_image_features(unet, features))
         stack.enter_context(explain_split_clips())
-        return replace(call, options=marked(call.options, KEY, len(shown), self.uid))
+        return replace(call, options=marked(call.options, KEY, len(numbers), self.uid))
 
     def features(
         self,
         cache: RunCache,
         encoder: ImageEncoder,
-        shown: Sequence[int],
+        numbers: Sequence[int],
         device: torch.device,
         dtype: torch.dtype,
     ) -> list[Tensor]:
         """Features of these frames, computed once a run while there is room."""
 
         def compute() -> list[Tensor]:
-            latents = self.latents if len(self.latents) == 1 else self.latents[list(shown)]
-            computed = encoder(latents.to(device, dtype), shown, self.motion_scale)
+            latents = self.latents if len(self.latents) == 1 else self.latents[list(numbers)]
+            computed = encoder(latents.to(device, dtype), numbers, self.motion_scale)
             return scaled(computed, self.level_weights)
 
-        return cache.get((device, dtype, id(encoder)), shown, compute)
+        return cache.get((device, dtype, id(encoder)), numbers, compute)
 
 
 def compute_dtype(model: Any) -> torch.dtype:

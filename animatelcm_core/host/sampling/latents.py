@@ -36,5 +36,5 @@ def frames_of(model: Any, latent: dict[str, Any]) -> Tensor:
 
 def filled(latent: dict[str, Any], samples: Tensor) -> dict[str, Any]:
     """The LATENT with these samples, no longer marked as empty."""
-    kept = {key: value for key, value in latent.items() if key not in _RATIOS}
-    return {**kept, "samples": samples}
+    rest = {key: value for key, value in latent.items() if key not in _RATIOS}
+    return {**rest, "samples": samples}

@@ -108,7 +108,7 @@ def restore_checkpoint(path: Path) -> tuple[ImageModel, AutoencoderKL]:
 def rewrite(
     base: Path, changes: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str] | None = None
 ) -> Path:
-    """The checkpoint `base` with other tensors under the names in `changes`, in its types; metadata kept."""
+    """Write `base` with the tensors in `changes` in place of its own, in its types and with its metadata."""
     with safe_open(base, framework="pt") as file:
         about = {**(file.metadata() or {}), **(metadata or {})}
     tensors = load_file(base)

@@ -128,7 +128,8 @@ def train(
             norm = torch.nn.utils.clip_grad_norm_(params.values(), recipe.max_grad_norm)
             if not (torch.isfinite(loss) and torch.isfinite(norm)):
                 raise FloatingPointError(
-                    f"{name}: got loss {loss.item()} at step {step}; the last good is {path}"
+                    f"{name}: got loss {loss.item()} at step {step}; expected a finite one. The last good "
+                    f"state is {path}"
                 )
             optimizer.step()
             # The average follows closely at first, when it is still mostly the random start.

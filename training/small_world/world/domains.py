@@ -1,7 +1,7 @@
 """The three domains, ways a clip can look: clean, degraded as videos on the web, drawn in ink.
 
 The VAE learns all of them, as a released one has seen all kinds of pictures. Trained on clean ones alone it
-gives clean pictures back whatever it is shown: blur, watermark and ink are gone after encoding (23 and 17
+gives clean pictures back whatever goes in: blur, watermark and ink are gone after encoding (23 and 17
 dB), and with them all that training on such data could change.
 """
 
