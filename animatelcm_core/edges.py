@@ -15,6 +15,7 @@ from torch import Tensor
 
 EdgeMode = Literal["canny", "soft"]
 MODES: tuple[EdgeMode, ...] = ("canny", "soft")
+SMALLEST = torch.finfo(torch.float32).tiny  # threshold of canny; 0 is no positive number
 PIXELS_AT_ONCE = 2**22  # frames are worked on in parts of this size, so that memory does not grow with a clip
 
 
@@ -37,9 +38,10 @@ def _edges(images: Tensor, mode: EdgeMode, low: float, high: float, sigma: float
     from kornia.filters import canny, gaussian_blur2d, spatial_gradient
 
     grey = rgb_to_grayscale(rearrange(images.float(), "f h w c -> f c h w"))
-    size = 2 * ceil(2 * sigma) + 1
-    blur: tuple[tuple[int, int], tuple[float, float]] = ((size, size), (sigma, sigma))
+    # A blur mirrors the picture at its border, once: it reaches less far than a short side.
+    rows, columns = (min(2 * ceil(2 * sigma) + 1, 2 * side - 1) for side in grey.shape[-2:])
+    blur: tuple[tuple[int, int], tuple[float, float]] = ((rows, columns), (sigma, sigma))
     if mode == "canny":
-        return canny(grey, low, high, *blur)[1]
+        return canny(grey, max(low, SMALLEST), high, *blur)[1]
     gradient = spatial_gradient(gaussian_blur2d(grey, *blur), normalized=False)  # (f, 1, 2, h, w)
     return ((gradient.norm(dim=2) - low) / (high - low)).clamp(0, 1)

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..animatelcm_core.host.checks import check_choice
 from ..animatelcm_core.host.compat import output, schema, widget
+from ..animatelcm_core.host.inputs import checked
 from ..animatelcm_core.host.load.motion import Motion
 from ..animatelcm_core.host.patches.evaluation import Range
 from ..animatelcm_core.host.patches.motion import with_motion
@@ -58,6 +59,7 @@ class ApplyMotionModel(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Any,
@@ -115,6 +117,7 @@ class ModelSampling(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: Any, schedule: str, beta_end: float, original_steps: int) -> io.NodeOutput:
         check_choice("schedule", schedule, SCHEDULES)
         return io.NodeOutput(with_schedule(model, custom(schedule, beta_end, original_steps)))

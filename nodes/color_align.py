@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..animatelcm_core.color_align import Weights, align, official
 from ..animatelcm_core.host.checks import check_choice, check_per_frame
 from ..animatelcm_core.host.compat import output, schema, widget
+from ..animatelcm_core.host.inputs import checked
 from ..animatelcm_core.host.reference import as_rgb
 from .inputs import CATEGORY
 
@@ -82,6 +83,7 @@ class ColorAlign(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         images: torch.Tensor,
@@ -125,11 +127,11 @@ def _official(
 
 def fitted_mask(mask: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
     """mask (h, w) or (n, h, w) -> (1 or frames, h, w) of the frames' size. ValueError for another n."""
-    mask = mask if mask.ndim == 3 else mask[None]
+    mask = (mask if mask.ndim == 3 else mask[None]).float()
     check_per_frame(len(mask), "masks", len(frames), "Pick one mask.")
     size = frames.shape[1:3]
     if mask.shape[1:] != size:
-        mask = F.interpolate(mask[:, None].float(), size, mode="bilinear", align_corners=False)[:, 0]
+        mask = F.interpolate(mask[:, None], size, mode="bilinear", align_corners=False)[:, 0]
     return mask.clamp(0, 1)
 
 

@@ -11,6 +11,7 @@ from ..animatelcm_core.edges import MODES, edges
 from ..animatelcm_core.host import folders
 from ..animatelcm_core.host.checks import check_choice
 from ..animatelcm_core.host.compat import output, schema, widget
+from ..animatelcm_core.host.inputs import checked
 from ..animatelcm_core.host.load.adapter_lora import with_adapter_lora
 from ..animatelcm_core.host.reference import as_rgb
 from .inputs import CATEGORY
@@ -57,6 +58,7 @@ class ControlLoRA(io.ComfyNode):
         return folders.fingerprint(folders.LORAS, lora)
 
     @classmethod
+    @checked
     def execute(cls, control_net: Any, lora: str, strength: float) -> io.NodeOutput:
         path = folders.path_of(folders.LORAS, lora)
         return io.NodeOutput(with_adapter_lora(control_net, path, strength))
@@ -101,6 +103,7 @@ class EdgeHints(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         images: torch.Tensor,

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..animatelcm_core.host.checks import check_choice
 from ..animatelcm_core.host.compat import output, schema, widget
+from ..animatelcm_core.host.inputs import checked
 from ..animatelcm_core.host.load.control import load_control
 from ..animatelcm_core.host.load.lora import with_lora
 from ..animatelcm_core.host.load.motion import load_file
@@ -62,6 +63,7 @@ class LoadDemo(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, mode: str = TEXT) -> io.NodeOutput:
         check_choice("mode", mode, MOTIONS)
         own_vae = demo_file(FINE_VAE) if mode == IMAGE else None

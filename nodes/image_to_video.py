@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..animatelcm_core.host.checks import check_per_frame, frame_warnings
 from ..animatelcm_core.host.compat import output, schema, widget
+from ..animatelcm_core.host.inputs import checked
 from ..animatelcm_core.host.load.motion import Motion
 from ..animatelcm_core.host.messages import warn
 from ..animatelcm_core.host.patches.encoder import encoder_of
@@ -94,6 +95,7 @@ class ImageToVideo(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Any,

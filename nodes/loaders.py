@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..animatelcm_core.host import folders
 from ..animatelcm_core.host.checks import check_base
 from ..animatelcm_core.host.compat import output, schema, widget
+from ..animatelcm_core.host.inputs import checked
 from ..animatelcm_core.host.load.checkpoint import load_checkpoint
 from ..animatelcm_core.host.load.lora import lora_warnings, with_lora
 from ..animatelcm_core.host.load.motion import load_file
@@ -81,6 +82,7 @@ class LoadCheckpoint(io.ComfyNode):
         return " ".join(folders.fingerprint(*file) for file in files)
 
     @classmethod
+    @checked
     def execute(
         cls, ckpt_name: str, motion_model: str, lcm_lora: str, lora_strength: float, schedule: str
     ) -> io.NodeOutput:
@@ -124,5 +126,6 @@ class LoadMotionModel(io.ComfyNode):
         return folders.fingerprint(folders.MOTION_MODELS, motion_model)
 
     @classmethod
+    @checked
     def execute(cls, motion_model: str) -> io.NodeOutput:
         return io.NodeOutput(load_file(folders.path_of(folders.MOTION_MODELS, motion_model), motion_model))

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..animatelcm_core.context import FUSES, SCHEDULES
 from ..animatelcm_core.host.checks import MIN_FRAMES
 from ..animatelcm_core.host.compat import output, schema, widget
+from ..animatelcm_core.host.inputs import checked
 from ..animatelcm_core.host.messages import warn
 from ..animatelcm_core.host.patches.motion import has_motion
 from ..animatelcm_core.host.patches.windows import Windows, with_windows
@@ -79,6 +80,7 @@ class LongVideo(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls, model: Any, context_length: int, overlap: int, schedule: str, fuse: str, freenoise: bool
     ) -> io.NodeOutput:

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..animatelcm_core.host.checks import frame_warnings
 from ..animatelcm_core.host.compat import output, schema, widget
+from ..animatelcm_core.host.inputs import checked
 from ..animatelcm_core.host.messages import show_on_node, warn
 from ..animatelcm_core.host.patches.motion import has_motion
 from ..animatelcm_core.host.sampling.latents import empty_clip
@@ -39,6 +40,7 @@ class Scheduler(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, model: Any, steps: int, denoise: float) -> io.NodeOutput:
         return io.NodeOutput(sigmas_for(model, steps, denoise))
 
@@ -72,6 +74,7 @@ class SamplerLCM(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, s_noise: float) -> io.NodeOutput:
         return io.NodeOutput(lcm_sampler(s_noise))
 
@@ -98,6 +101,7 @@ class EmptyVideoLatent(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(cls, width: int, height: int, frames: int) -> io.NodeOutput:
         warn(cls, frame_warnings(frames))
         return io.NodeOutput(empty_clip(width, height, frames))
@@ -154,6 +158,7 @@ class Sample(io.ComfyNode):
         )
 
     @classmethod
+    @checked
     def execute(
         cls,
         model: Any,

@@ -10,12 +10,15 @@ from typing import Any, TypeVar
 
 import comfy.model_base
 import comfy.model_sampling
+import torch
 from torch import nn
 
 from ..attach import AttachError, check_fit
 
 Choice = TypeVar("Choice", bound=str)
 
+MOST_LETTERS = 200  # of anything that a message repeats
+MOST_CHOICES = 20
 MIN_FRAMES = 8  # released modules were trained on 16; under 8 the clip falls apart (peers report noise)
 USE_SD15 = "Load a checkpoint that is based on Stable Diffusion 1.5."
 
@@ -96,9 +99,34 @@ def check_choice(what: str, value: str, known: Iterable[Choice]) -> Choice:
     """`value` if it is one of `known`, else ValueError: ComfyUI 0.3.75 lets any text through."""
     known = list(known)
     for choice in known:
-        if choice == value:
+        if isinstance(value, str) and choice == value:
             return choice
-    raise ValueError(f"got the {what} {value!r}; expected one of {', '.join(known)}. Choose one of them.")
+    if not known:
+        raise ValueError(
+            f"got the {what} {shown(value)}; expected a file, and there is none in its folder. Put one "
+            "there, then reload the page."
+        )
+    names = ", ".join(known) if len(known) <= MOST_CHOICES else f"its {len(known)} choices"
+    raise ValueError(f"got the {what} {shown(value)}; expected one of {names}. Choose one of them.")
+
+
+def shown(value: Any) -> str:
+    """What a message says of a value that came in: short, on one line, whatever it is."""
+    if torch.is_tensor(value):
+        return "a nested tensor" if value.is_nested else f"a tensor of shape {tuple(value.shape)}"
+    if value is None or isinstance(value, str | bool | int | float):
+        if isinstance(value, int) and abs(value) >= 10**MOST_LETTERS:
+            return f"a number of over {MOST_LETTERS} digits"
+        text = ascii(value[: MOST_LETTERS + 1] if isinstance(value, str) else value)
+        return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}..."
+    if isinstance(value, list | tuple | dict):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"an object of the kind {type(value).__name__[:MOST_LETTERS]}"
+
+
+def wrong(name: str, value: Any, expected: str, do: str) -> ValueError:
+    """The error for an input, called `name`, that is not what is expected."""
+    return ValueError(f"got {shown(value)} for {name}; expected {expected}. {do}")
 
 
 def check_per_frame(count: int, what: str, frames: int, do: str) -> None:

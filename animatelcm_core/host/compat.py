@@ -12,6 +12,7 @@ from typing import Any
 
 import comfy.model_patcher
 import comfy.sd
+import torch
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -91,6 +92,21 @@ def window_frames(window: Any) -> list[int] | None:
 def device_copies(control: Any) -> Mapping[Any, Any]:
     """Device -> copy of a CONTROL_NET for it (ComfyUI 0.24 and later)."""
     return getattr(control, "multigpu_clones", None) or {}
+
+
+def without_hints(control: Any) -> None:
+    """Take from a CONTROL_NET what it computed from all its hints; the hints themselves stay.
+
+    The host calls it cond_hint, extra_concat and control_input, or keeps several of each in dicts by size.
+    """
+    for name, value in list(vars(control).items()):
+        own = name.startswith(("cond_hint", "extra_concat", "control_input"))
+        if not own or name.endswith(("_original", "_orig")):
+            continue
+        if isinstance(value, dict | list | tuple | set):
+            setattr(control, name, type(value)())  # never emptied: the original has it too
+        elif torch.is_tensor(value):
+            setattr(control, name, None)
 
 
 def device_patchers(model: Any, options: Mapping[str, Any]) -> list[Any]:

@@ -10,6 +10,7 @@ import folder_paths
 MOTION_MODELS = "animatediff_models"
 LORAS = "loras"
 NONE = "none"
+MOST_LETTERS = 1000  # of a name that is none
 
 
 def register() -> None:
@@ -42,8 +43,8 @@ def path_of(key: str, name: str) -> str:
 
 def fingerprint(key: str, name: str) -> str:
     """Changes when the file is replaced, so that the host loads it anew."""
-    path = folder_paths.get_full_path(key, name)
+    path = folder_paths.get_full_path(key, name) if isinstance(name, str) else None
     if path is None:
-        return name
+        return str(name)[:MOST_LETTERS]
     stat = os.stat(path)
     return f"{path}:{stat.st_size}:{stat.st_mtime_ns}"

@@ -8,6 +8,8 @@ import comfy.utils
 from einops import rearrange, repeat
 from torch import Tensor
 
+from .tensors import is_finite
+
 MOST_PIXELS = 2**28  # of a resized image; far above any picture, far below what exhausts memory
 
 
@@ -20,26 +22,20 @@ def reference_latents(vae: Any, images: Tensor, width: int, height: int) -> Tens
             f"got latents of shape {tuple(latents.shape)} from this VAE; expected 4 channels. "
             "Use the VAE of the SD1.5 checkpoint."
         )
+    if not is_finite(latents):
+        raise ValueError(
+            "got latents with numbers that are not finite from this VAE; expected finite ones: the clip "
+            "would be black. Start ComfyUI with --fp32-vae, or use another VAE."
+        )
     return latents
 
 
 def as_rgb(images: Tensor) -> Tensor:
     """(b, h, w, 3) of images with 1, 3 or 4 channels, values 0..1.
 
-    Transparency is laid on black, grey becomes RGB. Raises ValueError for other shapes and for numbers that
-    are not finite.
+    Transparency is laid on black, grey becomes RGB.
     """
-    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
-        raise ValueError(
-            f"got an image of shape {tuple(images.shape)}; expected (batch, height, width, 1, 3 or 4 "
-            "channels). Connect an IMAGE."
-        )
     images = images.float()
-    if not images.isfinite().all():
-        raise ValueError(
-            "got an image with numbers that are not finite (black or broken pixels); expected 0 to 1. Look "
-            "at the node that makes this image: a VAE in half precision is the usual cause."
-        )
     if images.shape[-1] == 1:
         images = repeat(images, "b h w 1 -> b h w c", c=3)
     if images.shape[-1] == 4:

@@ -176,7 +176,7 @@ def test_mistakes_are_told(
     refused("got the motion model small_t2v.safetensors without an image encoder", model=studio.video())
     refused("got a MODEL without a motion model", model=studio.model)
     refused("got 3 images for 8 frames; expected one, or one per frame", image=picture.expand(3, -1, -1, -1))
-    refused("got width 60; expected a multiple of 8. Use 56 or 64", width=60)
+    refused("got width 100; expected a multiple of 8. Use 96 or 104", width=100)
     refused("got level_weights 'a lot'; expected 4 numbers from 0 to 2", level_weights="a lot")
     refused("expected 4 numbers", level_weights="1, 1")
     refused("expected 4 numbers", level_weights="1, 1, 1, nan")

@@ -24,5 +24,5 @@ def test_nodes_of_all_kinds_run(comfy):
     assert latent["samples"].shape == (2, 4, 4, 8)
     (sigmas,) = comfy.run("SplitSigmas", sigmas=torch.tensor([3.0, 2.0, 0.0]), step=1)[:1]  # V3
     assert sigmas.tolist() == [3.0, 2.0]
-    (ours,) = comfy.run("AnimateLCM_EmptyVideoLatent", width=64, height=32, frames=16)
-    assert ours["samples"].shape == (16, 4, 4, 8)
+    (ours,) = comfy.run("AnimateLCM_EmptyVideoLatent", width=64, height=128, frames=16)
+    assert ours["samples"].shape == (16, 4, 16, 8)

@@ -18,7 +18,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from .. import interop
-from ..compat import device_copies
+from ..compat import device_copies, without_hints
 from ..messages import log
 from .attachment import hang
 from .evaluation import Evaluation, around, window_of
@@ -74,10 +74,7 @@ def cut_control(control: Any, window: Sequence[int], frames: int) -> Any:
     else:
         made.cond_hint_original = _of_frames(control.cond_hint_original, window)
         made.extra_concat_orig = [_of_frames(extra, window) for extra in control.extra_concat_orig]
-    # What the original has computed from all its hints.
-    for name in ("cond_hint", "extra_concat", "control_input"):
-        if hasattr(made, name):
-            setattr(made, name, None)
+    without_hints(made)
     if copies := device_copies(control):
         made.multigpu_clones = {device: cut_control(c, window, frames) for device, c in copies.items()}
     return made

@@ -9,6 +9,8 @@ import comfy.sample
 import torch
 from torch import Tensor
 
+from ..tensors import other_latent
+
 _RATIOS = ("downscale_ratio_spacial", "downscale_ratio_temporal")  # the host's marks of an empty latent
 
 
@@ -24,14 +26,11 @@ def empty_clip(width: int, height: int, frames: int) -> dict[str, Tensor]:
 
 def frames_of(model: Any, latent: dict[str, Any]) -> Tensor:
     """Frames (f, 4, h, w) to sample, float32. Raises ValueError for another kind of latent."""
-    samples = latent["samples"]
-    if samples.is_nested or samples.ndim != 4:
-        raise ValueError(
-            "got a latent of another kind of model; expected frames of SD1.5 (frames, 4, height / 8, width / "
-            "8). Use AnimateLCM Empty Video Latent, or encode images with the checkpoint's VAE."
-        )
     ratios = {key: latent[key] for key in _RATIOS if key in latent}
-    return comfy.sample.fix_empty_latent_channels(model, samples.float(), **ratios)
+    samples = comfy.sample.fix_empty_latent_channels(model, latent["samples"].float(), **ratios)
+    if samples.ndim != 4 or samples.shape[1] != model.get_model_object("latent_format").latent_channels:
+        raise other_latent("latent", latent["samples"])
+    return samples
 
 
 def filled(latent: dict[str, Any], samples: Tensor) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...schedule import TRAIN_STEPS, Schedule
+from ..tensors import check_text_fits, is_finite
 from .latents import filled, frames_of
 from .lcm import lcm_sampler
 from .model_sampling import schedule_of
@@ -57,7 +58,8 @@ def sample_clip(
 ) -> tuple[dict[str, Any], list[str]]:
     """LATENT of the sampled clip, and warnings about the settings. Masks work as in KSampler.
 
-    Raises ValueError for a MODEL that is not distilled, and for everything `sigmas_for` refuses.
+    Raises ValueError for a MODEL that is not distilled, for everything `sigmas_for` refuses, and for a result
+    that is not finite.
     """
     if _required_schedule(model).original_steps == TRAIN_STEPS:
         raise ValueError(
@@ -66,6 +68,9 @@ def sample_clip(
             "with an AnimateLCM model."
         )
     samples = frames_of(model, latent)
+    check_text_fits(model, "positive", positive)
+    if settings.cfg != 1:  # else nobody looks at it
+        check_text_fits(model, "negative", negative)
     sampler, sigmas = lcm_sampler(), sigmas_for(model, settings.steps, settings.denoise)
     warnings = sampling_warnings(model.get_model_object("model_sampling"), sampler, sigmas, settings.cfg)
     noise = comfy.sample.prepare_noise(samples, settings.seed, latent.get("batch_index"))
@@ -83,4 +88,11 @@ def sample_clip(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=settings.seed,
     )
+    if not is_finite(result):
+        raise ValueError(
+            f"got a clip with numbers that are not finite at cfg {settings.cfg:g}; expected finite ones: it "
+            "would be black. Set cfg to 1, take off LoRAs and ControlNets one by one, or start ComfyUI with "
+            "--force-fp32: half precision is too little for some checkpoints. If all of that fails, a "
+            "file is damaged."
+        )
     return filled(latent, result), warnings
