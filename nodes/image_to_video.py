@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..animatelcm_core.host.checks import check_per_frame, frame_warnings
+from ..animatelcm_core.host.checks import check_per_frame, frame_warnings, shown
 from ..animatelcm_core.host.compat import output, schema, widget
 from ..animatelcm_core.host.inputs import checked
 from ..animatelcm_core.host.load.motion import Motion
@@ -141,7 +141,7 @@ def parse_weights(text: str, levels: int) -> list[float]:
             raise ValueError
     except ValueError:
         raise ValueError(
-            f"got level_weights {text!r}; expected {levels} numbers from 0 to 2, from the finest level to "
-            "the coarsest, or one for all. Leave the field empty for all 1."
+            f"got level_weights {shown(text)}; expected {levels} numbers from 0 to 2, from the finest "
+            "level to the coarsest, or one for all. Leave the field empty for all 1."
         ) from None
     return weights

@@ -97,16 +97,20 @@ def device_copies(control: Any) -> Mapping[Any, Any]:
 def without_hints(control: Any) -> None:
     """Take from a CONTROL_NET what it computed from all its hints; the hints themselves stay.
 
-    The host calls it cond_hint, extra_concat and control_input, or keeps several of each in dicts by size.
+    The host keeps one of each by these names; a change that was proposed for it keeps several, in dicts by
+    size: cond_hints, control_inputs.
     """
+    names = ("cond_hint", "extra_concat", "control_input")
     for name, value in list(vars(control).items()):
-        own = name.startswith(("cond_hint", "extra_concat", "control_input"))
-        if not own or name.endswith(("_original", "_orig")):
-            continue
-        if isinstance(value, dict | list | tuple | set):
-            setattr(control, name, type(value)())  # never emptied: the original has it too
-        elif torch.is_tensor(value):
+        if name in names or (name.startswith(names) and torch.is_tensor(value) and not _is_given(name)):
             setattr(control, name, None)
+        elif name.startswith(names) and isinstance(value, dict | list) and not _is_given(name):
+            setattr(control, name, type(value)())  # a new one: the control it was copied from has the other
+
+
+def _is_given(name: str) -> bool:
+    """Whether an attribute of a CONTROL_NET holds what came in, cond_hint_original or extra_concat_orig."""
+    return name.endswith(("_original", "_orig"))
 
 
 def device_patchers(model: Any, options: Mapping[str, Any]) -> list[Any]:
