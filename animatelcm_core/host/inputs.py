@@ -19,6 +19,7 @@ from .tensors import check_conditioning, check_image, check_latent, check_mask
 Check = Callable[[Any, Any], None]
 """(input of the schema, value) -> nothing, or ValueError."""
 
+SLACK = 1e-6  # a number that other nodes have reckoned may be a little over the end of its range
 BY_HAND = "Set it on the node, or look at the node that is linked to it."
 
 
@@ -44,8 +45,9 @@ def check_inputs(declared: Iterable[Any], given: Mapping[str, Any]) -> None:
 
 def check_number(item: Any, value: Any) -> None:
     """ValueError unless `value` is a number in the input's range; NaN is in none."""
-    kind, words = (Integral, "a whole number") if str(item.get_io_type()) == "INT" else (Real, "a number")
-    if not isinstance(value, kind) or not item.min <= value <= item.max:
+    whole = str(item.get_io_type()) == "INT"
+    kind, words, slack = (Integral, "a whole number", 0) if whole else (Real, "a number", SLACK)
+    if not isinstance(value, kind) or not item.min - slack <= value <= item.max + slack:
         raise wrong(item.id, value, f"{words} from {_told(item.min)} to {_told(item.max)}", BY_HAND)
 
 

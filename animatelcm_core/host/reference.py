@@ -16,6 +16,11 @@ MOST_PIXELS = 2**28  # of a resized image; far above any picture, far below what
 def reference_latents(vae: Any, images: Tensor, width: int, height: int) -> Tensor:
     """VAE latents (b, 4, height / 8, width / 8) of images (b, h, w, 3) in 0..1, covered and cropped."""
     pictures = cover(images, width, height)
+    if getattr(vae, "first_stage_model", vae) is None:
+        raise ValueError(
+            "got a VAE without weights; expected the VAE of an SD1.5 checkpoint. This checkpoint holds none: "
+            "load one with Load VAE."
+        )
     latents = vae.encode(pictures)
     if latents.ndim != 4 or latents.shape[1] != 4:
         raise ValueError(

@@ -127,8 +127,8 @@ def _integers(item: Any) -> Iterator[tuple[str, Draw]]:
 
 
 def _floats(item: Any) -> Iterator[tuple[str, Draw]]:
-    yield "too much", lambda numbers: item.max + numbers.random() * 10 ** numbers.randrange(-3, 300) + 1e-9
-    yield "too little", lambda numbers: item.min - numbers.random() * 10 ** numbers.randrange(-3, 300) - 1e-9
+    yield "too much", lambda numbers: item.max + numbers.random() * 10 ** numbers.randrange(-3, 300) + 1e-3
+    yield "too little", lambda numbers: item.min - numbers.random() * 10 ** numbers.randrange(-3, 300) - 1e-3
     yield "no number", lambda numbers: numbers.choice([NAN, INF, -INF])
 
 
@@ -145,7 +145,9 @@ def _odd_tensors() -> Iterator[tuple[str, Draw]]:
     yield "a tensor without numbers", _always(torch.zeros(1, 8, 8, 3, device="meta"))
     yield (
         "a nested tensor",
-        lambda _numbers: torch.nested.nested_tensor([torch.zeros(8, 8), torch.zeros(4, 8)]),
+        lambda _numbers: torch.nested.nested_tensor(
+            [torch.zeros(8, 8), torch.zeros(4, 8)], layout=torch.jagged
+        ),
     )
     yield "a scalar", _always(torch.tensor(1.0))
 
@@ -187,7 +189,9 @@ def _latents(_item: Any) -> Iterator[tuple[str, Draw]]:
     yield "not finite", lambda numbers: latent(samples=spoiled((2, 4, 8, 8), numbers))
     yield (
         "a mask that is none",
-        lambda numbers: latent(noise_mask=numbers.choice(["x", 1, [1.0], torch.ones(3)])),
+        lambda numbers: latent(
+            noise_mask=numbers.choice(["x", 1, [1.0], torch.ones(3), torch.ones(8, 8).int()])
+        ),
     )
     yield "a mask not finite", lambda numbers: latent(noise_mask=spoiled((1, 64, 64), numbers))
     indices = ([0], [0, 1, 2], [0, -1], [0, 10**9], ["a", "b"], [0.5, 1], "ab", 7, {0: 1}, [NAN, 0], [])
