@@ -58,7 +58,13 @@ def test_a_pinned_folder_is_fetched_once(store, tmp_path):
     hosts.fetch(pin, destination, "the carrier")
     found = {file.relative_to(destination).as_posix() for file in destination.rglob("*") if file.is_file()}
     assert found == {"main.py", "a/b.txt"}
-    assert {entry.name for entry in (tmp_path / "hosts").iterdir()} == {"1.0", "1.0.stamp"}
+    assert {entry.name for entry in (tmp_path / "hosts").iterdir()} == {
+        "1.0",
+        "1.0.stamp",
+        "1.0.files",
+        "set-up.lock",
+        "pip.log",
+    }
 
     (store / "carrier-1.0-py3-none-any.whl").unlink()
     hosts.fetch(pin, destination, "the carrier")  # nothing to download
