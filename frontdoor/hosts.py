@@ -150,6 +150,7 @@ def _download(pin: Pin, destination: Path, title: str, work: Path) -> None:
     trees.remove(destination)
     (work / "tree").replace(destination)
     trees.write_list(_list(destination), listing)
+    shutil.rmtree(work, ignore_errors=True)
     stamps.write(_stamp(destination), stamps.fingerprint([pin.lock]))
 
 
