@@ -94,7 +94,7 @@ def checkout(folder: Path) -> Host:
 
 def read_version(source: str) -> str:
     """The version in the text of a comfyui_version.py. Raises Problem."""
-    found = re.search(r"""__version__\s*=\s*["']([0-9]{1,9}(?:\.[0-9]{1,9})*)""", source)
+    found = re.search(r"""__version__\s*=\s*["']([0-9]{1,9}(?:\.[0-9]{1,9})*)(?![0-9])""", source)
     if found is None:
         raise Problem("got a comfyui_version.py without a version; expected a line __version__ = '0.30.0'.")
     return found.group(1)

@@ -16,7 +16,7 @@ class Problem(Exception):
 
 def unforeseen(error: Exception, folder: Path) -> str:
     """What to say about an error that is a fault of ours. Its traceback goes to a file in `folder`."""
-    what = " ".join(str(error).split())[:200]
+    what = "".join(c if c.isprintable() else " " for c in " ".join(str(error).split()))[:200]
     told = f"an unforeseen error, {type(error).__name__}{what and ': ' + what}"
     text = "".join(traceback.format_exception(error))
     for place in (folder, Path(tempfile.gettempdir())):
