@@ -195,22 +195,23 @@ def _make_venv() -> None:
     if _pip_answers():
         return
     print(f"Making {VENV}", flush=True)
-    made = _run_venv()
+    status, said = _run_venv()
     site = packages.site_of(VENV)
     if not _pip_answers() and (site is None or set(packages.installed(site)) <= {"pip", "setuptools"}):
-        made = _run_venv("--clear")  # a set-up that was cut off left half of it, and nothing else is there
-    if made.returncode != 0 or not _pip_answers():
-        said = (made.stdout + made.stderr).strip().splitlines()
+        status, said = _run_venv("--clear")  # a set-up that was cut off left half of it, and nothing else
+    if status != 0 or not _pip_answers():
         raise Problem(
-            f"{sys.executable} cannot make a virtual environment in {VENV}: {' '.join(said[-3:])}\n"
+            f"{sys.executable} cannot make a virtual environment in {VENV}: {' '.join(said)}\n"
             "On Debian and Ubuntu: apt install python3-venv. If the folder is left from another Python or "
             "place, remove it and run again."
         )
 
 
-def _run_venv(*options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "venv", *options, str(VENV)]
-    return subprocess.run(command, capture_output=True, text=True)
+def _run_venv(*options: str) -> tuple[int, list[str]]:
+    """Exit status and last words of Python's venv."""
+    log = SET_UP_LOCK.with_name("venv.log")
+    status = run_leashed(Path(sys.executable), ["-m", "venv", *options, VENV], log=log)
+    return status, last_lines(log, 3)
 
 
 def _pip_answers() -> bool:

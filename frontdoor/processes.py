@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -100,6 +100,9 @@ def stop(child: subprocess.Popen, patience: float = 10) -> None:
         if child.poll() is None:
             child.kill()
             child.wait()
+        if os.name != "nt":
+            with suppress(OSError):  # what it started and left: it led a group of its own
+                os.killpg(child.pid, signal.SIGKILL)
         if child.stdin is not None:
             child.stdin.close()
 

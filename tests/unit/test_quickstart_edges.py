@@ -195,7 +195,14 @@ def test_what_nobody_foresaw_is_one_line_and_a_file(tmp_path, monkeypatch, capsy
 
 # Leashes
 
-CHILD = "import sys, time\nopen(sys.argv[1], 'w').write('here')\ntime.sleep(60)\n"
+CHILD = """
+import os, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+with open(sys.argv[1] + ".new", "w") as file:
+    file.write(str(child.pid))
+os.rename(sys.argv[1] + ".new", sys.argv[1])
+time.sleep(60)
+"""
 PARENT = """
 import subprocess, sys
 from pathlib import Path
@@ -228,6 +235,22 @@ def test_a_leashed_program_ends_with_a_killed_parent(tmp_path):
             time.sleep(0.02)
         assert alive(pid)
         parent.send_signal(signal.SIGKILL)
+    while alive(pid) or alive(int((tmp_path / "mark").read_text())):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_benchmark_or_test_run_ends_with_a_killed_parent():
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
+    start = "import sys; from frontdoor.processes import *; "
+    start += f"run([sys.executable, LEASH, 'quiet', '-c', {code!r}])"
+    with subprocess.Popen([sys.executable, "-c", start], cwd=ROOT, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert alive(pid)
+        parent.kill()
+    end = time.monotonic() + 10
     while alive(pid):
         assert time.monotonic() < end
         time.sleep(0.02)
