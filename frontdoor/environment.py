@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from . import packages, stamps
@@ -39,7 +40,8 @@ def ensure(*groups: str) -> None:
     """
     if not outdated(*groups) and not lost():
         if not (VENV / NOTE).is_file():  # made by an older quickstart
-            _note()
+            with suppress(OSError):  # an environment that may only be read is as good
+                _note()
         return
     with alone(SET_UP_LOCK, f"installing Python packages into {VENV}"):
         for group in outdated(*groups):

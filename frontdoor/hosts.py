@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -119,11 +120,11 @@ def fetch(pin: Pin, destination: Path, title: str) -> None:
 
     One process at a time; another that waited finds the work done. A folder that lost files is fetched again.
     """
-    if _fault(pin, destination) is None:
+    if _fault(pin, destination) is None or _adopt(pin, destination):
         return
     with alone(HOSTS / "set-up.lock", f"setting up ComfyUI in {HOSTS}"):
         fault = _fault(pin, destination)
-        if fault is None or _adopt(pin, destination):
+        if fault is None:  # another has done it
             return
         print(f"Fetching {title} into {destination}{fault and f' again: {fault}'}", flush=True)
         for left in HOSTS.glob("work*"):  # of runs that were killed: we have the lock
@@ -174,7 +175,8 @@ def _adopt(pin: Pin, destination: Path) -> bool:
     found = trees.listing(destination)
     if trees.digest(found) != pin.tree:
         return False
-    trees.write_list(_list(destination), found)
+    with suppress(OSError):  # a folder that may only be read is as good
+        trees.write_list(_list(destination), found)
     return True
 
 
