@@ -38,12 +38,15 @@ def ensure(*groups: str) -> None:
 
     One process at a time; another that waited finds the work done.
     """
-    if not outdated(*groups) and not lost():
+    if PYTHON.exists() and not outdated(*groups) and not lost():
         if not (VENV / NOTE).is_file():  # made by an older quickstart
             with suppress(OSError):  # an environment that may only be read is as good
                 _note()
         return
     with alone(SET_UP_LOCK, f"installing Python packages into {VENV}"):
+        if not PYTHON.exists():  # deleted, or made with a Python that is gone: nothing in it counts
+            for left in (*map(stamp_of, GROUPS), VENV / NOTE):
+                left.unlink(missing_ok=True)
         for group in outdated(*groups):
             _check_machine()
             _make_venv()
@@ -74,6 +77,7 @@ def _mend() -> None:
     """Install anew what a killed pip left half done, or what was deleted since, and note what is there."""
     if found := lost():
         print(f"Files are missing or changed, installing again: {', '.join(found)}", flush=True)
+        _make_venv()  # pip may be what was lost
         # Not uninstalled first: that needs the list of files, which may be what is missing.
         pip("install", "--ignore-installed", "--no-deps", *found, doing="mend the Python packages")
     _note()

@@ -14,7 +14,14 @@ INFO = ".dist-info"
 def site_of(venv: Path) -> Path | None:
     """The folder of packages in an environment."""
     found = (*venv.glob("lib/python*/site-packages"), venv / "Lib" / "site-packages")
-    return next((folder for folder in found if folder.is_dir()), None)
+    folders = [folder for folder in found if folder.is_dir()]
+    try:
+        version = re.search(r"(?m)^version\S*\s*=\s*(\d+\.\d+)", (venv / "pyvenv.cfg").read_text("utf-8"))
+    except (OSError, ValueError):
+        version = None
+    # More than one: the environment was made anew with another Python.
+    ours = [folder for folder in folders if version and folder.parent.name == f"python{version[1]}"]
+    return next(iter([*ours, *folders]), None)
 
 
 def installed(site: Path) -> dict[str, str]:
