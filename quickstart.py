@@ -18,7 +18,10 @@ if sys.version_info < (3, 10):  # noqa: UP036
         "python3.12 quickstart.py demo" % sys.version_info[:2]
     )
 
-from frontdoor.commands import main
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        from frontdoor.commands import main
+
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,1 +1,1 @@
-"""What quickstart.py does. Standard library only, except api, demo and previews, which run in .venv."""
+"""What quickstart.py does. Standard library only, but for api, clips, demo, previews, which run in .venv."""

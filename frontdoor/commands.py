@@ -13,16 +13,17 @@ from pathlib import Path
 
 from . import environment, hosts, suite
 from .hosts import HOST_PINS, NEWEST, Host
-from .paths import HOSTS, PYTHON, ROOT
-from .problem import Problem
-from .processes import run
-from .server import Server, gpu_usable, install_demo_model, make_base
+from .paths import HOSTS, PYTHON, ROOT, full_path
+from .problem import Problem, print_anything, unforeseen
+from .processes import LEASH, run, run_leashed
+from .server import Server, check_port, gpu_usable, install_demo_model, make_base
 
 INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command and return its exit status. Problems are printed without a traceback."""
+    print_anything()
     _end_in_order()
     given, rest = split(arguments)
     options = _parser().parse_args(given)
@@ -34,6 +35,9 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("\nquickstart: stopped.", file=sys.stderr)
         return INTERRUPTED
+    except Exception as error:
+        print(f"\nquickstart: {unforeseen(error, HOSTS)}", file=sys.stderr)
+        return 1
 
 
 def _end_in_order() -> None:
@@ -51,22 +55,24 @@ def _end_in_order() -> None:
 
 def demo(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Make a small video from text."""
+    output = full_path(options.output)
+    try_folder(output)  # a clip that cannot be written is better told before it is made
     host = _host(options)
     with tempfile.TemporaryDirectory(prefix="animatelcm-") as folder:
         make_base(Path(folder))
         print(f"Starting ComfyUI {host.version}", flush=True)
         with Server(host, Path(folder), python=PYTHON, gpu=gpu_usable(PYTHON), options=rest) as server:
-            command = [PYTHON, "-m", "frontdoor.demo", "--url", server.url]
-            command += ["--output", options.output.resolve()]
+            command = ["-m", "frontdoor.demo", "--url", server.url, "--output", output]
             command += ["--prompt", options.prompt] if options.prompt is not None else []
             command += ["--seed", str(options.seed)] if options.seed is not None else []
-            status = run(command)
+            status = run_leashed(PYTHON, command)
             server.check_alive()
             return status
 
 
 def serve(options: argparse.Namespace, rest: Sequence[str]) -> int:
     """Run ComfyUI until Ctrl-C. Models, inputs and outputs stay in .hosts/served/."""
+    check_port(options.port)
     host = _host(options)
     base = HOSTS / "served"
     make_base(base)
@@ -96,13 +102,27 @@ def bench(options: argparse.Namespace, rest: Sequence[str]) -> int:
         raise Problem(f"got no benchmark {options.name!r}, expected one of: {expected}.")
     host = _host(options)
     environment.ensure("test")  # some measure with the training's tools
-    return run([PYTHON, scripts[options.name], host.path, *rest])
+    return run([PYTHON, LEASH, "quiet", scripts[options.name], host.path, *rest])
 
 
 def benchmarks() -> dict[str, Path]:
     """The scripts in benchmarks/ that can be run, by their names."""
     files = sorted((ROOT / "benchmarks").glob("*.py"))
     return {file.stem: file for file in files if "__main__" in file.read_text(encoding="ascii")}
+
+
+def try_folder(folder: Path) -> None:
+    """Make a folder and write to it. Raises Problem."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+            file.flush()
+    except OSError as error:
+        raise Problem(
+            f"got {folder} for the clips, which cannot be made or written to ({error.strerror or error}): "
+            "choose another folder with --output."
+        ) from None
 
 
 def _host(options: argparse.Namespace) -> Host:

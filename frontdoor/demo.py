@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any
 from PIL import Image
 
 from .api import Client
-from .paths import ROOT
-from .problem import Problem
+from .clips import save
+from .paths import HOSTS, ROOT
+from .problem import Problem, print_anything, unforeseen
 
 GRAPH = ROOT / "demo" / "demo_api.json"
 COLUMNS, TILE, GAP = 4, 192, 6
@@ -30,11 +30,15 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--prompt")
     parser.add_argument("--seed", type=int)
     given = parser.parse_args(arguments)
+    print_anything()
     try:
         for path in make(given.url, given.output, given.prompt, given.seed):
             print(path)
     except (Problem, OSError) as problem:  # OSError: the server is gone, the disk is full, ...
         print(problem, file=sys.stderr)
+        return 1
+    except Exception as error:
+        print(unforeseen(error, HOSTS), file=sys.stderr)
         return 1
     return 0
 
@@ -50,18 +54,8 @@ def make(url: str, output: Path, text: str | None, seed: int | None) -> list[Pat
         run = client.run(graph, timeout=3600, on_event=Progress(graph))
         (video,) = client.files(run, "video")
         frames = [Image.open(io.BytesIO(data)) for data in client.files(run, "frames")]
-    name = file_name(graph["prompt"]["inputs"]["text"], graph["sample"]["inputs"]["seed"])
-    output.mkdir(parents=True, exist_ok=True)
-    clip, sheet = output / f"{name}.mp4", output / f"{name}.png"
-    clip.write_bytes(video)
-    contact_sheet(frames).save(sheet)
-    return [clip, sheet]
-
-
-def file_name(text: str, seed: int) -> str:
-    """A file name from prompt and seed, which together determine the clip."""
-    words = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:60].strip("-")
-    return f"{words or 'clip'}-seed{seed}"
+    used = graph["prompt"]["inputs"]["text"], graph["sample"]["inputs"]["seed"]
+    return save(output, *used, video, contact_sheet(frames))
 
 
 def contact_sheet(frames: Sequence[Image.Image]) -> Image.Image:

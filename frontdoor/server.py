@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 import socket
@@ -15,12 +16,11 @@ from pathlib import Path
 from .hosts import Host
 from .paths import ROOT
 from .problem import Problem
-from .processes import hold_signals
+from .processes import hold_signals, start_leashed, stop
 
 PACK = "ComfyUI-AnimateLCM"  # the folder name that users get from git and from the Manager
 ADDRESS = "127.0.0.1"
 READY_S = 300.0
-NEW_GROUP = 0x200  # CREATE_NEW_PROCESS_GROUP of Windows
 # What the host needs of this repository; only used where a link cannot be made.
 PACK_PARTS = ("__init__.py", "pyproject.toml", "animatelcm_core", "nodes", "web", "workflows", "demo")
 # The demo models for a person who wants to choose them in loader nodes; the node Load Demo needs no copy.
@@ -45,15 +45,28 @@ def make_base(base: Path) -> None:
 
 
 def install_demo_model(base: Path) -> None:
-    """Copy the demo models into the model folders of a base directory."""
+    """Copy the demo models into the model folders of a base directory.
+
+    What is there stays: another server may have it mapped. What is new is put in its place in one step.
+    """
     for name, kind in DEMO_MODEL.items():
-        shutil.copy2(ROOT / "demo" / name, base / "models" / kind / name)
+        source, target = ROOT / "demo" / name, base / "models" / kind / name
+        if target.is_file() and filecmp.cmp(source, target, shallow=False):
+            continue
+        aside = target.with_name(f"{name}.{os.getpid()}.tmp")
+        try:
+            shutil.copy2(source, aside)
+            aside.replace(target)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 def place_pack(custom_nodes: Path) -> Path:
     """Link this repository as a custom node, or copy it where links are not allowed (Windows)."""
     pack = custom_nodes / PACK
     if pack.is_symlink():
+        if pack.resolve() == ROOT:  # another server may be using it
+            return pack
         pack.unlink()
     elif pack.exists():
         shutil.rmtree(pack)
@@ -89,6 +102,22 @@ def is_taken(port: int) -> bool:
         return probe.connect_ex((ADDRESS, port)) == 0
 
 
+def check_port(port: int) -> None:
+    """Raise Problem if something listens on this port, or if we may not."""
+    if is_taken(port):
+        raise Problem(
+            f"port {port} is taken: stop the program that listens there (another ComfyUI?), or choose "
+            "another port."
+        )
+    with socket.socket() as probe:
+        if os.name != "nt":  # as the server does; on Windows it would share the port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((ADDRESS, port))
+        except OSError as error:
+            raise Problem(f"port {port} cannot be used ({error}): choose another port.") from None
+
+
 class Server:
     """`with Server(host, base, python=...) as server:` starts it, waits for it, and stops it at the end.
 
@@ -111,38 +140,24 @@ class Server:
         self.log = base / f"server-{self.port}.log"
         self.process: subprocess.Popen | None = None
 
-    def command(self) -> list[str]:
-        """The command line of the server."""
-        command = [str(self.python), "main.py", "--listen", ADDRESS, "--port", str(self.port)]
+    def program(self) -> list[str]:
+        """What the environment's Python runs: ComfyUI's main.py and its options."""
+        command = ["main.py", "--listen", ADDRESS, "--port", str(self.port)]
         command += ["--base-directory", str(self.base), "--preview-method", "auto", "--disable-auto-launch"]
         command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", PACK]
         if not self.gpu:
             command += ["--cpu"]
-        if "--database-url" in (self.host.path / "comfy" / "cli_args.py").read_text(encoding="utf-8"):
+        if "--database-url" in (self.host.path / "comfy" / "cli_args.py").read_text("utf-8", "replace"):
             command += ["--database-url", "sqlite:///:memory:"]
         if self.host.frontend is not None:
             command += ["--front-end-root", str(self.host.frontend)]
         return [*command, *self.options]
 
     def __enter__(self) -> Server:
-        if is_taken(self.port):
-            raise Problem(
-                f"port {self.port} is taken: stop the program that listens there (another ComfyUI?), or "
-                "choose another port."
-            )
-        # In a session or group of its own: Ctrl-C goes to us, and we stop the server after its client.
-        env = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}  # for a whole log
+        check_port(self.port)
         try:
             with self.log.open("wb") as log, hold_signals():  # else one could come before we have the process
-                self.process = subprocess.Popen(
-                    self.command(),
-                    cwd=self.host.path,
-                    env=env,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=os.name != "nt",
-                    creationflags=NEW_GROUP if os.name == "nt" else 0,
-                )
+                self.process = start_leashed(self.python, self.program(), self.host.path, output=log)
             self._wait_ready()
         except BaseException:
             self.stop()
@@ -154,14 +169,8 @@ class Server:
 
     def stop(self) -> None:
         """Stop the process, if it runs."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        if self.process is not None:
+            stop(self.process)
 
     def log_text(self) -> str:
         """All that the server has printed."""

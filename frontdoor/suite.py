@@ -13,7 +13,7 @@ from pathlib import Path
 from . import browser, environment, hosts
 from .hosts import Host
 from .paths import PYTHON
-from .processes import run
+from .processes import LEASH, run
 
 HOST, FRONTEND = "ANIMATELCM_HOST", "ANIMATELCM_FRONTEND"
 NO_TESTS_RAN = 5  # exit status of pytest
@@ -116,7 +116,7 @@ def run_part(part: Part, pytest_arguments: Sequence[str]) -> Tally:
         return Tally(passed=int(passed), failed=int(not passed))
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "junit.xml"
-        command = [PYTHON, "-c", PYTEST, part.tests, f"--junitxml={report}"]
+        command = [PYTHON, LEASH, "quiet", "-c", PYTEST, part.tests, f"--junitxml={report}"]
         command += [*part.options, *pytest_arguments]
         # The tests need nothing from the network: no library shall try.
         status = run(command, {"HF_HUB_OFFLINE": "1", **part.env})

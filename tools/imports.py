@@ -35,7 +35,8 @@ from tools.import_graph import (  # noqa: E402
 )
 
 DEVELOPMENT = ("tests", "benchmarks", "tools")
-CLIENT = ("frontdoor/api", "frontdoor/demo", "frontdoor/previews")  # they run in .venv, as another process
+# They run in .venv, as another process.
+CLIENT = ("frontdoor/api", "frontdoor/clips", "frontdoor/demo", "frontdoor/previews")
 TOY = ("training/small_world", "training/shapes")
 
 

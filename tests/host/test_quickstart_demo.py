@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -14,6 +15,8 @@ import psutil
 import pytest
 from PIL import Image
 from support import ROOT
+
+LOGS = "animatelcm-*/server-*.log"
 
 
 def start_demo(host, tmp_path: Path, *options: str) -> subprocess.Popen[str]:
@@ -73,3 +76,38 @@ def test_ctrl_c_stops_the_server_too(host, tmp_path):
     assert "quickstart: stopped." in told
     assert "Traceback" not in told
     assert servers_in(tmp_path) == []
+
+
+def wait_for(what: Callable[[], object], demo: subprocess.Popen[str], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert demo.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a terminal's Ctrl-C cannot be sent to another console here")
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM, signal.SIGINT]])
+def test_no_traceback_when_stopped_while_it_samples(host, tmp_path, signals):
+    demo = start_demo(host, tmp_path)
+    wait_for(lambda: any("got prompt" in log.read_text("utf-8") for log in tmp_path.glob(LOGS)), demo)
+    for number in signals:
+        # A terminal sends Ctrl-C to the whole group; a supervisor sends SIGTERM to the one it knows.
+        (os.killpg if number == signal.SIGINT else os.kill)(demo.pid, number)
+        time.sleep(0.05)
+    told, _ = demo.communicate(timeout=60)
+    assert demo.returncode in (130, 143), told
+    assert "Traceback" not in told
+    assert servers_in(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
+def test_a_killed_quickstart_leaves_no_server(host, tmp_path):
+    demo = start_demo(host, tmp_path)
+    wait_for(lambda: servers_in(tmp_path), demo)
+    demo.kill()
+    demo.communicate(timeout=60)
+    end = time.monotonic() + 10
+    while servers_in(tmp_path):
+        assert time.monotonic() < end
+        time.sleep(0.1)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from frontdoor import commands, demo, environment, hosts, processes, server, stamps, suite
+from frontdoor import clips, commands, demo, environment, hosts, processes, server, stamps, suite
 from frontdoor.paths import ROOT
 from frontdoor.problem import Problem
 from frontdoor.suite import Part, Tally
@@ -62,6 +62,7 @@ def test_what_is_outdated_is_installed_and_stamped(tmp_path, monkeypatch):
     python.chmod(0o755)
     monkeypatch.setattr(environment, "VENV", tmp_path)
     monkeypatch.setattr(environment, "PYTHON", python)
+    monkeypatch.setattr(environment, "SET_UP_LOCK", tmp_path / "lock")
     environment.ensure("run", "test")
     asked = log.read_text()
     assert f"install -r {environment.GROUPS['run'][0]}" in asked
@@ -149,7 +150,7 @@ def test_a_folder_that_is_no_comfyui_is_told_before_anything_is_installed(tmp_pa
     (tmp_path / "main.py").touch()
     assert commands.main(["demo", "--comfyui", str(tmp_path)]) == 1
     told = capsys.readouterr().err
-    assert f"got {tmp_path} for ComfyUI, which has no nodes.py, comfy, comfyui_version.py" in told
+    assert f"got {tmp_path} for ComfyUI, which has no nodes.py, comfyui_version.py, comfy" in told
     assert "Traceback" not in told
     assert not (tmp_path / "venv").exists()
 
@@ -296,9 +297,9 @@ def test_an_unknown_benchmark_is_told(capsys):
 
 
 def test_file_names_come_from_prompt_and_seed():
-    assert demo.file_name("A red fish, swimming left!", 7) == "a-red-fish-swimming-left-seed7"
-    assert demo.file_name("../..", 7) == "clip-seed7"
-    assert len(demo.file_name("fish " * 99, 7)) < 80
+    assert clips.file_name("A red fish, swimming left!", 7) == "a-red-fish-swimming-left-seed7"
+    assert re.fullmatch(r"clip-[0-9a-f]{8}-seed7", clips.file_name("../..", 7))
+    assert len(clips.file_name("fish " * 99, 7)) < 80
 
 
 def test_the_contact_sheet_shows_the_frames_in_reading_order():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import io
 import re
 import tarfile
@@ -16,25 +14,7 @@ from frontdoor import archives, environment, hosts
 from frontdoor.hosts import Pin
 from frontdoor.paths import REQUIREMENTS, ROOT
 from frontdoor.problem import Problem
-
-
-def make_wheel(folder: Path, files: dict[str, str]) -> str:
-    """A small package `carrier` with `files`; returns the SHA-256 of the wheel."""
-    folder.mkdir(exist_ok=True)
-    wheel, info = folder / "carrier-1.0-py3-none-any.whl", "carrier-1.0.dist-info"
-    files = {
-        **files,
-        f"{info}/METADATA": "Metadata-Version: 2.1\nName: carrier\nVersion: 1.0\nRequires-Python: >=99\n",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = ""
-    with zipfile.ZipFile(wheel, "w") as opened:
-        for name, text in files.items():
-            opened.writestr(name, text)
-            digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
-            record += f"{name},sha256={digest},{len(text)}\n"
-        opened.writestr(f"{info}/RECORD", record)
-    return hashlib.sha256(wheel.read_bytes()).hexdigest()
+from tests.support.wheels import make_wheel
 
 
 @pytest.fixture
@@ -58,7 +38,13 @@ def test_a_pinned_folder_is_fetched_once(store, tmp_path):
     hosts.fetch(pin, destination, "the carrier")
     found = {file.relative_to(destination).as_posix() for file in destination.rglob("*") if file.is_file()}
     assert found == {"main.py", "a/b.txt"}
-    assert {entry.name for entry in (tmp_path / "hosts").iterdir()} == {"1.0", "1.0.stamp"}
+    assert {entry.name for entry in (tmp_path / "hosts").iterdir()} == {
+        "1.0",
+        "1.0.stamp",
+        "1.0.files",
+        "set-up.lock",
+        "pip.log",
+    }
 
     (store / "carrier-1.0-py3-none-any.whl").unlink()
     hosts.fetch(pin, destination, "the carrier")  # nothing to download
