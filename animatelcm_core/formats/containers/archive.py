@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 import zipfile
 from pathlib import Path
@@ -32,9 +33,12 @@ def contents(path: Path) -> tuple[bytes, dict[str, int]]:
             main = _check_records(path, records)
             _check_places(path, records, archive.start_dir)
             text = archive.read(main)
-    except (OSError, FormatError):
+    except FormatError:
         raise
-    except Exception as error:  # BadZipFile, and more than a few others for damaged directories
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # EINVAL: a place before the file
+            raise
+        # BadZipFile, and more than a few others for damaged directories
         raise FormatError(
             f"{path.name}, cut off after {path.stat().st_size:,} bytes, or damaged: its end is missing",
             "a complete PyTorch file",

@@ -97,17 +97,25 @@ def _refusal(path: Path, text: bytes, pickles: int, error: Exception) -> FormatE
 
 
 def foreign_name(text: bytes, pickles: int) -> str | None:
-    """`module.name` of the first thing that weights do not need, if there is one in a whole pickle."""
+    """`module.name` of the first thing that weights do not need, if there is one in a whole pickle.
+
+    What is not PyTorch's own comes before what is: it says more about what the file is up to.
+    """
     allowed, file = allowed_names(), io.BytesIO(text)
     try:
         for _ in range(pickles):
             # The whole pickle first: a name that is cut off would look foreign.
             names = list(_names(file))
-            if found := next((name for name in names if name not in allowed), None):
-                return found
+            found = sorted((name for name in names if name not in allowed), key=_is_torch)
+            if found:
+                return found[0]
     except Exception:  # not a whole pickle: damaged rather than hostile, whatever the parser tripped over
         return None
     return None
+
+
+def _is_torch(name: str) -> bool:
+    return name.startswith("torch.")
 
 
 def _names(file: IO[bytes]) -> Iterator[str]:
