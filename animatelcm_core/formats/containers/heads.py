@@ -6,6 +6,7 @@ bytes. The name decides nothing: a safetensors file renamed to .ckpt is still on
 
 from __future__ import annotations
 
+import errno
 import stat
 import tarfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Literal
 from ..errors import DOWNLOAD_AGAIN, FormatError
 
 HEAD_BYTES = 512
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 _TEXT = {  # start of the text in lower case -> what such a file is
     b"version https://git-lfs": "a Git LFS pointer (a note about the file, not the file itself)",
@@ -59,7 +61,9 @@ def require_file(path: Path) -> None:
     """FormatError unless there is a plain file. To open a named pipe or a device could wait for ever."""
     try:
         mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, OSError) and error.errno not in _NO_FILE:
+            raise
         raise FormatError(f"no file at {path}", "a weights file", "Check the name and the folder.") from error
     if stat.S_ISDIR(mode):
         raise FormatError(f"the folder {path.name}", "a weights file", "Name the file inside it.")
