@@ -58,12 +58,12 @@ class Text:
             for part in thing:
                 self.value(part)
             self.out += b"e"
-        elif isinstance(thing, Named):
-            module, _, name = thing.path.rpartition(".")
-            self.out += f"c{module}\n{name}\n".encode()
         elif isinstance(thing, Call):
             self.value(Named(thing.path)).value(thing.arguments)
             self.out += b"R"
+        elif isinstance(thing, Named):
+            module, _, name = thing.path.rpartition(".")
+            self.out += f"c{module}\n{name}\n".encode()
         elif isinstance(thing, Numbers):
             self.value(
                 ("storage", Named(f"torch.{thing.kind}Storage"), thing.key, "cpu", thing.count, *thing.more)

@@ -50,7 +50,11 @@ _NUMBERS: Mapping[str, Mapping[str, tuple[int, int]]] = {
         "resolution": (1, 8192),
     },
 }
-_LISTS = ("channel_mult", "num_res_blocks", "transformer_depth", "transformer_depth_output", "ch_mult")
+_LISTS: Mapping[str, tuple[str, ...]] = {
+    "unet": ("channel_mult", "num_res_blocks", "transformer_depth", "transformer_depth_output"),
+    "text": (),
+    "ddconfig": ("ch_mult",),
+}
 _OPTIONAL = ("vocab_size",)
 _OTHERS = (-1, 65535)  # every number that no table names
 
@@ -88,11 +92,12 @@ def _check_part(part: str, table: Mapping[str, Any]) -> None:
         if name in _OPTIONAL and value is None:
             continue
         numbers = [value]
-        if isinstance(value, list) and name in _LISTS:
+        several = name in _LISTS[part]
+        if several and isinstance(value, list):
             numbers = value
             if not 1 <= len(numbers) <= 4 * _LEVELS:
                 raise SizesError(f"{len(numbers)} numbers for {part}.{name}")
-        elif name in _LISTS and (part, name) != ("ddconfig", "num_res_blocks"):
+        elif several:
             raise SizesError(f"no list of numbers for {part}.{name}")
         for number in numbers:
             _check_number(part, name, number, bounds)
