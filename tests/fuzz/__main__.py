@@ -33,6 +33,8 @@ def many(seed: int, files: int, workers: int) -> int:
     for index, kind, generator, words, seconds, megabytes in outcomes(seed, range(files), workers):
         counts[kind] += 1
         slowest, largest = max(slowest, (seconds, index)), max(largest, (megabytes, index))
+        if sum(counts.values()) % 500 == 0:
+            print(f"{sum(counts.values())} files, {time.monotonic() - start:.0f} s", flush=True)
         if kind not in ALLOWED:
             print(f"{kind} {index} ({generator}): {words} [{seconds:.1f} s, {megabytes:.0f} MB]", flush=True)
     print(", ".join(f"{kind} {count}" for kind, count in counts.most_common()))
