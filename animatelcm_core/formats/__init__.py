@@ -6,9 +6,10 @@ they are instead; `build_motion_model` and `build_image_encoder` turn that into 
 
 from .adapter_lora import AdapterKind, adapter_lora_key, check_adapter_lora
 from .build import build_image_encoder, build_motion_model
+from .containers.heads import require_file
 from .containers.reading import read_tensors
 from .containers.safetensors_writer import write_safetensors
-from .errors import FormatError
+from .errors import FormatError, reading
 from .identify import Identity, identify, require_lora
 from .kinds import MotionKind
 from .layout import diffusers_name
@@ -35,6 +36,8 @@ __all__ = [
     "lora_schedule",
     "published_tensors",
     "read_tensors",
+    "reading",
+    "require_file",
     "require_lora",
     "save_motion",
     "write_safetensors",

@@ -14,10 +14,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from .errors import FormatError
+from .errors import FormatError, reading
 from .identify import identify
 from .kohya import FACTORS, PARTS, by_module
-from .validate import is_finite
+from .validate import FLOATS, INTEGERS, check_dtype, is_finite
+from .words import shown
 
 AdapterKind = Literal["controlnet", "t2i_adapter"]
 
@@ -38,6 +39,13 @@ def check_adapter_lora(
 
     shapes: path of each module of the network that has a weight -> the weight's shape.
     """
+    with reading(name, f"a LoRA for {_WORDS[kind]}"):
+        _check(tensors, name, kind, shapes)
+
+
+def _check(
+    tensors: Mapping[str, Tensor], name: str, kind: AdapterKind, shapes: Mapping[str, tuple[int, ...]]
+) -> None:
     found = identify(tensors)
     if found.kind != "adapter_lora":
         raise FormatError(f"{found.words} in {name}", f"a LoRA for {_WORDS[kind]}", kind=found.kind)
@@ -47,14 +55,18 @@ def check_adapter_lora(
     known = {adapter_lora_key(kind, module): shape for module, shape in shapes.items()}
     for stem, parts in by_module(tensors).items():
         if stem not in known:
-            raise FormatError(f"{stem} in {name}", f"layers of this {_WORDS[kind][2:]}", _OTHER)
+            raise FormatError(f"{shown(stem)} in {name}", f"layers of this {_WORDS[kind][2:]}", _OTHER)
         _check_factors(parts, known[stem], f"{stem} in {name}")
 
 
 def _check_factors(parts: Mapping[str, Tensor], shape: tuple[int, ...], where: str) -> None:
     """FormatError unless these are both factors of a change to a weight of this shape."""
     if not set(FACTORS) <= set(parts) <= set(PARTS):
-        raise FormatError(f"{', '.join(sorted(parts))} for {where}", f"{' and '.join(FACTORS)}", _OTHER)
+        raise FormatError(
+            f"{shown(', '.join(sorted(parts)))} for {where}", f"{' and '.join(FACTORS)}", _OTHER
+        )
+    for part, tensor in parts.items():
+        check_dtype(tensor, f"{part} for {where}", (*FLOATS, *(INTEGERS if part == "alpha" else ())))
     down, up = (parts[factor] for factor in FACTORS)
     if down.ndim < 2 or up.ndim < 2 or down.shape[0] != up.shape[1]:
         raise FormatError(f"factors {tuple(up.shape)} and {tuple(down.shape)} for {where}", "a pair", _OTHER)

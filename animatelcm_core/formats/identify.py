@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from .errors import FormatError
+from .errors import DOWNLOAD_AGAIN, FormatError
 from .kinds import KINDS, MOTION_WORDS, MotionKind
 from .layout import BLOCKS, ENCODER_PREFIX, is_diffusers
+from .words import shown
 
 SDXL_CHANNELS = (320, 640, 1280)
 # Ends of the low-rank (or LyCORIS) tensors' names, in all the namings that are about.
@@ -26,6 +28,7 @@ _TEXT_READERS = (
     *(f"attn2{sep}to_k{end}" for sep in "._" for end in (".lora_down.weight", ".lora_A.weight")),
     *("attn2.processor.to_k_lora.down.weight", "attn2.to_k.weight"),
 )
+_NO_ARITHMETIC = (torch.uint16, torch.uint32, torch.uint64)
 _BASES = {768: "SD1.5", 1024: "SD2", 2048: "SDXL"}  # width of the text -> base model
 
 
@@ -96,7 +99,9 @@ def identify(tensors: Mapping[str, Tensor]) -> Identity:
     kind = next((kind for kind, test in _TESTS.items() if test(contents)), None)
     if kind is None:
         first = next(iter(contents.shapes), "none")
-        words = f"a file of {len(contents.shapes)} tensors of no kind known here (the first is {first})"
+        words = (
+            f"a file of {len(contents.shapes)} tensors of no kind known here (the first is {shown(first)})"
+        )
         return Identity("unknown", words)
     words = KINDS[kind]
     if kind == "motion":
@@ -131,3 +136,8 @@ def require_lora(tensors: Mapping[str, Tensor], name: str) -> None:
     found = identify(tensors)
     if found.kind != "lora":
         raise FormatError(f"{found.words} in {name}", "a LoRA", kind=found.kind)
+    for key, value in tensors.items():
+        if value.is_complex() or value.is_quantized or value.dtype in _NO_ARITHMETIC:
+            raise FormatError(
+                f"{value.dtype} numbers in {shown(key)} in {name}", "floating point", DOWNLOAD_AGAIN
+            )

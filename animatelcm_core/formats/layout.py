@@ -18,12 +18,13 @@ from ..config import MotionConfig
 from ..image_encoder import ImageEncoder
 from ..motion_module import MotionModel
 from .errors import FormatError
+from .limits import MAX_LAYERS, MAX_LEVELS
 
 Shapes = dict[str, tuple[int, ...]]
 
 INCOMPLETE = "Download the file again, or choose an AnimateLCM or AnimateDiff motion model for SD1.5."
 ENCODER_PREFIX = "img_encoder."
-BLOCKS = re.compile(r"(down_blocks|mid_block|up_blocks)(?:\.(\d+))?\.motion_modules\.(\d+)\.")
+BLOCKS = re.compile(r"(down_blocks|mid_block|up_blocks)(?:\.([0-9]{1,4}))?\.motion_modules\.([0-9]{1,4})\.")
 ATTENTIONS = tuple(f"temporal_transformer.transformer_blocks.0.attention_blocks.{i}" for i in (0, 1))
 
 # diffusers' name of a part -> the published one, inside a block's first and only transformer block
@@ -95,6 +96,16 @@ def _renamed(part: str, names: Mapping[str, str]) -> str:
     return part
 
 
+def _check_counts(levels: int, layers: int) -> None:
+    """FormatError for more blocks than a network has."""
+    if levels > MAX_LEVELS or layers > MAX_LAYERS:
+        raise FormatError(
+            f"names of {levels} levels of {layers} layers",
+            f"at most {MAX_LEVELS} levels of {MAX_LAYERS} layers",
+            INCOMPLETE,
+        )
+
+
 def read_config(shapes: Mapping[str, tuple[int, ...]], heads: int, max_frames: int) -> MotionConfig:
     """Sizes of the motion model that these published names and shapes belong to.
 
@@ -110,6 +121,7 @@ def read_config(shapes: Mapping[str, tuple[int, ...]], heads: int, max_frames: i
             raise FormatError(f"no usable tensor {key}", "a complete motion model", INCOMPLETE)
         return shapes[key][0]
 
+    _check_counts(max(levels, default=0) + 1, max(layers, default=0) + 1)
     for layer in range(max(layers, default=0) + 1):  # stops at the first gap: numbers in a file can be absurd
         width(0, layer)
     return MotionConfig(

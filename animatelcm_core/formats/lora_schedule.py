@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from .containers.heads import require_file
 from .motion_file import SCHEDULE_KEY
 
 _NAMES = {"t2v": "text to video", "i2v": "image to video"}
@@ -25,6 +26,7 @@ def lora_schedule(path: Path, metadata: Mapping[str, str]) -> str | None:
     if len(found) == 1:
         return found.pop()
     size, digest = _TEXT_TO_VIDEO
+    require_file(path)
     if path.stat().st_size == size and _digest(path) == digest:
         return _NAMES["t2v"]
     return None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..config import SD15_T2V, MotionConfig
 from ..schedule import SCHEDULES
-from .errors import FormatError
+from .errors import FormatError, reading
 from .identify import identify, motion_kind
 from .kinds import MOTION_WORDS, MotionKind
 from .layout import (
@@ -21,8 +21,10 @@ from .layout import (
     published_name,
     read_config,
 )
+from .limits import MAX_CHANNELS, MAX_HEADS
 from .positions import own_positions, split_positions, table_length
-from .validate import check_finite, check_layout
+from .validate import check_dtype, check_finite, check_layout
+from .words import shown
 
 # What the pack writes into the metadata of its own files.
 HEADS_KEY = "animatelcm.heads"
@@ -68,8 +70,11 @@ def load_motion(
     Raises FormatError for every other kind of file, saying what it is, and for the first bad tensor.
     """
     try:
-        return _load(tensors, metadata or {}, file_name)
+        with reading(file_name or "the file", "a motion model for SD1.5"):
+            return _load(tensors, metadata or {}, file_name)
     except FormatError as error:
+        if file_name and file_name in error.got:
+            raise
         raise error.in_file(file_name) from error.__cause__
 
 
@@ -86,6 +91,8 @@ def _load(tensors: Mapping[str, Tensor], metadata: Mapping[str, str], file_name:
     check_layout(motion, motion_shapes(config))
     if encoder:
         check_layout(encoder, encoder_shapes(config.channels), ENCODER_PREFIX)
+    for key, table in tables.items():
+        check_dtype(table, f"positions of {key}")
     for part, prefix in ((motion, ""), (tables, "positions of "), (encoder, ENCODER_PREFIX)):
         check_finite(part, prefix)
     return MotionFile(
@@ -116,14 +123,20 @@ def _parts(tensors: Mapping[str, Tensor], kind: MotionKind) -> tuple[dict[str, T
 
 def _heads(metadata: Mapping[str, str]) -> int:
     text = metadata.get(HEADS_KEY, str(SD15_T2V.heads))
-    if not text.isdecimal() or int(text) < 1:
-        raise FormatError(f"{HEADS_KEY} {text!r} in the metadata", "a whole number from 1", INCOMPLETE)
+    if not text.isdecimal() or len(text) > 9 or not 1 <= int(text) <= MAX_HEADS:
+        raise FormatError(
+            f"{HEADS_KEY} {shown(repr(text))} in the metadata",
+            f"a whole number from 1 to {MAX_HEADS}",
+            INCOMPLETE,
+        )
     return int(text)
 
 
 def _check_sizes(config: MotionConfig) -> None:
     """FormatError for widths that the network's group norms (32 groups) or heads cannot divide."""
     for channels in config.channels:
+        if channels > MAX_CHANNELS:
+            raise FormatError(f"{channels:,} channels", f"at most {MAX_CHANNELS}", INCOMPLETE)
         if not channels or channels % 32 or channels % config.heads:
             raise FormatError(
                 f"{channels} channels with {config.heads} heads",
@@ -143,7 +156,7 @@ def _schedule(kind: MotionKind, metadata: Mapping[str, str], file_name: str) -> 
         name = metadata[SCHEDULE_KEY]
         if name not in SCHEDULES:
             raise FormatError(
-                f"{SCHEDULE_KEY} {name!r} in the metadata", f"one of {list(SCHEDULES)}", INCOMPLETE
+                f"{SCHEDULE_KEY} {shown(repr(name))} in the metadata", f"one of {list(SCHEDULES)}", INCOMPLETE
             )
         return name
     if kind in _DEFAULT_SCHEDULE:

@@ -12,6 +12,8 @@ from ..config import MotionConfig
 from ..motion_module import sinusoidal_positions
 from .errors import FormatError
 from .layout import ATTENTIONS, INCOMPLETE
+from .limits import MAX_FRAMES
+from .words import shown
 
 # AnimateDiff's name, the authors' training code's, and diffusers' (one table for both attentions).
 _TABLE = re.compile(r"(?P<owner>.+)\.(?:pos_encoder\.(?:pe|pos_encoding)|pos_embed\.pe)")
@@ -40,7 +42,13 @@ def table_length(tables: Mapping[str, Tensor], default: int) -> int:
     for name, table in tables.items():
         if table.ndim not in (2, 3):
             raise FormatError(
-                f"positions of shape {tuple(table.shape)} at {name}", "(1, frames, channels)", INCOMPLETE
+                f"positions of shape {tuple(table.shape)} at {shown(name)}",
+                "(1, frames, channels)",
+                INCOMPLETE,
+            )
+        if not 1 <= table.shape[-2] <= MAX_FRAMES:
+            raise FormatError(
+                f"positions for {table.shape[-2]:,} frames at {shown(name)}", f"1 to {MAX_FRAMES}", INCOMPLETE
             )
         return table.shape[-2]
     return default
@@ -68,7 +76,7 @@ def own_positions(tables: Mapping[str, Tensor], config: MotionConfig) -> dict[st
             own[name] = table
     unknown = next((name for name in tables if name not in wanted), None)
     if unknown:
-        raise FormatError(f"positions at {unknown}", "positions of attention blocks only", INCOMPLETE)
+        raise FormatError(f"positions at {shown(unknown)}", "positions of attention blocks only", INCOMPLETE)
     return own
 
 

@@ -9,8 +9,12 @@ from torch import Tensor
 
 from .errors import FormatError
 from .layout import INCOMPLETE, Shapes
+from .words import shown
 
 _CHUNK = 2**22  # numbers looked at together where a conversion makes a copy
+FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+FLOATS += (torch.float8_e4m3fn, torch.float8_e5m2, torch.float8_e4m3fnuz, torch.float8_e5m2fnuz)
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 def check_layout(tensors: Mapping[str, Tensor], expected: Shapes, prefix: str = "") -> None:
@@ -26,7 +30,7 @@ def check_layout(tensors: Mapping[str, Tensor], expected: Shapes, prefix: str = 
     unknown = next((key for key in tensors if key not in expected), None)
     if unknown:
         raise FormatError(
-            f"the unknown tensor {prefix}{unknown} of shape {tuple(tensors[unknown].shape)}",
+            f"the unknown tensor {prefix}{shown(unknown)} of shape {tuple(tensors[unknown].shape)}",
             f"the {len(expected)} tensors of a motion model",
             INCOMPLETE,
         )
@@ -36,15 +40,23 @@ def _check_tensor(tensor: Tensor, shape: tuple[int, ...], key: str) -> None:
     """FormatError unless the tensor has this shape, is dense and floating point."""
     if tuple(tensor.shape) != shape:
         raise FormatError(f"shape {tuple(tensor.shape)} for {key}", f"{shape}", INCOMPLETE)
-    if tensor.layout is not torch.strided or not tensor.is_floating_point():
-        raise FormatError(f"{tensor.dtype} numbers in {key}", "floating point", INCOMPLETE)
+    check_dtype(tensor, key)
+
+
+def check_dtype(tensor: Tensor, key: str, dtypes: tuple[torch.dtype, ...] = FLOATS) -> None:
+    """FormatError unless the tensor is dense and its numbers are of a kind that can be computed with."""
+    if tensor.layout is not torch.strided or tensor.is_quantized or tensor.dtype not in dtypes:
+        wanted = "floating point" if dtypes is FLOATS else "floating point or whole numbers"
+        raise FormatError(f"{tensor.dtype} numbers in {shown(key)}", wanted, INCOMPLETE)
 
 
 def check_finite(tensors: Mapping[str, Tensor], prefix: str = "") -> None:
     """FormatError naming the first tensor with a NaN or an infinity. Reads every number once, copies none."""
     for key, tensor in tensors.items():
         if not is_finite(tensor):
-            raise FormatError(f"numbers that are not finite in {prefix}{key}", "finite weights", INCOMPLETE)
+            raise FormatError(
+                f"numbers that are not finite in {prefix}{shown(key)}", "finite weights", INCOMPLETE
+            )
 
 
 def is_finite(tensor: Tensor) -> bool:

@@ -6,13 +6,16 @@ bytes. The name decides nothing: a safetensors file renamed to .ckpt is still on
 
 from __future__ import annotations
 
+import errno
+import stat
+import tarfile
 from pathlib import Path
 from typing import Literal
 
-from ..errors import FormatError
+from ..errors import DOWNLOAD_AGAIN, FormatError
 
 HEAD_BYTES = 512
-DOWNLOAD_AGAIN = "Download the file again and compare its size with the one its page shows."
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 _TEXT = {  # start of the text in lower case -> what such a file is
     b"version https://git-lfs": "a Git LFS pointer (a note about the file, not the file itself)",
@@ -32,6 +35,10 @@ _BINARY = {
 def container(path: Path) -> Literal["safetensors", "zip", "pickle"]:
     """How the weights in `path` are stored; FormatError if they are not those of a weights file."""
     head = _read_head(path)
+    if _is_tar(head):
+        raise FormatError(
+            f"the tar archive {path.name}", "weights", "Unpack it, or get a .safetensors version."
+        )
     # Safetensors first: the low byte of its header length may look like the start of a text.
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**40:
         return "safetensors"
@@ -50,16 +57,40 @@ def container(path: Path) -> Literal["safetensors", "zip", "pickle"]:
     )
 
 
-def _read_head(path: Path) -> bytes:
-    if path.is_dir():
+def require_file(path: Path) -> None:
+    """FormatError unless there is a plain file. To open a named pipe or a device could wait for ever."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        if isinstance(error, OSError) and error.errno not in _NO_FILE:
+            raise
+        raise FormatError(f"no file at {path}", "a weights file", "Check the name and the folder.") from error
+    if stat.S_ISDIR(mode):
         raise FormatError(f"the folder {path.name}", "a weights file", "Name the file inside it.")
-    if not path.exists():
-        raise FormatError(f"no file at {path}", "a weights file", "Check the name and the folder.")
+    if not stat.S_ISREG(mode):
+        raise FormatError(
+            f"{path.name}, which is a pipe, a socket or a device", "a weights file", "Choose a plain file."
+        )
+
+
+def _read_head(path: Path) -> bytes:
+    require_file(path)
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     if not head:
         raise FormatError(f"the empty file {path.name}", "a weights file", DOWNLOAD_AGAIN)
     return head
+
+
+def _is_tar(head: bytes) -> bool:
+    """Whether this is a tar archive's first block: its check sum is right, whatever name it begins with."""
+    if len(head) < HEAD_BYTES or not head[148:154].strip(b" \0").isalnum():
+        return False
+    try:
+        tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape")
+    except (tarfile.HeaderError, ValueError):
+        return False
+    return True
 
 
 def _foreign(head: bytes) -> str | None:

@@ -1,29 +1,34 @@
 """Reading PyTorch's own files (.ckpt, .pt, .pth, .bin) without ever running what they hold.
 
 Such a file is a pickle, and a pickle can call any function. Only `weights_only` loading is used: it builds
-tensors and plain containers and refuses everything else. What a refused file asked for is read from its
-opcodes, again without running it.
+tensors and plain containers and refuses everything else. Before that the file is run on stand-ins
+(`dry_run`), so that nothing is built that its size does not justify. What a refused file asked for is read
+from its opcodes, again without running it.
 """
 
 from __future__ import annotations
 
+import io
 import pickletools
-import zipfile
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
 import torch
 from torch import Tensor
 
-from ..errors import FormatError
-from .heads import DOWNLOAD_AGAIN
+from ..errors import DOWNLOAD_AGAIN, FormatError
+from ..limits import MAX_PICKLE, MAX_STEPS
+from ..words import reason, shown
+from .archive import SAFER, contents
+from .dry_run import Damage, DryRun, allowed_names, global_name
+from .trees import unwrap
 
-WRAPPERS = ("state_dict", "model", "module", "params")  # names that training scripts put the weights under
-SAFER = "Get a .safetensors version, which cannot hold code, or a file from a source you trust."
-# A file from before PyTorch 1.6 is four pickles in a row: magic number, version, machine, and the contents.
-_PICKLES = 4
-_HARMLESS = ("torch", "collections")
+# A file from before PyTorch 1.6 is five pickles in a row: magic number, version, machine, contents, and the
+# keys of the storages, whose numbers follow.
+_PICKLES = 5
+_MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 
 
 def read_pickle(path: Path, archive: bool) -> dict[str, Tensor]:
@@ -31,15 +36,42 @@ def read_pickle(path: Path, archive: bool) -> dict[str, Tensor]:
 
     archive: the zip form, which is mapped from disk; else the form before PyTorch 1.6, which is read.
     """
+    size = path.stat().st_size
     if archive:
-        _check_archive(path)
+        text, sizes = contents(path)
+    else:
+        with path.open("rb") as file:
+            text, sizes = file.read(MAX_PICKLE), {}
     try:
+        _rehearse(text, sizes if archive else None, path.name, size)
         tree = _load(path, archive)
-    except (OSError, MemoryError):
+    except (OSError, MemoryError, FormatError):
         raise
     except Exception as error:  # damaged pickles raise all sorts
-        raise _refusal(path, archive, error) from error
-    return unwrap(tree, path.name)
+        raise _refusal(path, text, 1 if archive else _PICKLES, error) from error
+    return unwrap(tree, path.name, size)
+
+
+def _rehearse(text: bytes, sizes: Mapping[str, int] | None, name: str, size: int) -> None:
+    """Run the pickles on stand-ins. Raises whatever speaks against loading them.
+
+    sizes: bytes of each storage in the archive; None for the form before PyTorch 1.6.
+    """
+    run, file = DryRun(name, sizes is None, size), io.BytesIO(text)
+    if sizes is None:
+        if (run.run(file), run.run(file)) != (_MAGIC, _VERSION):
+            raise Damage("magic number")
+        machine = run.run(file)
+        if not isinstance(machine, dict) or machine.get("little_endian") is not True:
+            raise Damage("machine")
+    run.run(file)
+    if sizes is None:
+        keys = run.run(file)
+        if not isinstance(keys, list) or not set(keys) <= set(run.storages) or len(set(keys)) < len(keys):
+            raise Damage("storages")
+        sizes = {key: run.storages[key].size for key in keys}
+    if any(storage.size > sizes.get(key, -1) for key, storage in run.storages.items()):
+        raise Damage("numbers missing")
 
 
 def _load(path: Path, archive: bool) -> object:
@@ -51,105 +83,47 @@ def _load(path: Path, archive: bool) -> object:
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def unwrap(tree: object, name: str) -> dict[str, Tensor]:
-    """The tensors of a loaded pickle, whatever they are wrapped in; other entries are left out.
-
-    Nested mappings that are not a known wrapper keep their place in the key, `outer.inner`, so that messages
-    can say what the file holds.
-    """
-    if not isinstance(tree, Mapping):
-        raise FormatError(
-            f"a {type(tree).__name__} in {name}", "a table of named tensors", "Choose a weights file."
-        )
-    if not any(isinstance(value, Tensor) for value in tree.values()):
-        for key in WRAPPERS:
-            if isinstance(tree.get(key), Mapping):
-                return unwrap(tree[key], name)
-        if len(tree) == 1:
-            return unwrap(next(iter(tree.values())), name)
-    tensors = dict(_flatten(tree, ""))
-    if not tensors:
-        raise FormatError(f"{name} without a single tensor", "weights", "Choose a weights file.")
-    return tensors
-
-
-def _flatten(tree: Mapping, prefix: str):
-    for key, value in tree.items():
-        if isinstance(value, Tensor):
-            yield f"{prefix}{key}", value.detach()
-        elif isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
-
-
-def _check_archive(path: Path) -> None:
-    """FormatError unless the archive is complete, plain and PyTorch's."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            records = archive.infolist()
-    except OSError:
-        raise
-    except Exception as error:  # BadZipFile, and more than a few others for damaged directories
-        raise FormatError(
-            f"{path.name}, cut off after {path.stat().st_size:,} bytes, or damaged: its end is missing",
-            "a complete PyTorch file",
-            DOWNLOAD_AGAIN,
-        ) from error
-    names = {record.filename.rpartition("/")[2] for record in records}
-    if "data.pkl" not in names:
-        raise FormatError(
-            f"the zip archive {path.name}", "a PyTorch file", "Unpack it and use the file inside."
-        )
-    if "constants.pkl" in names:
-        raise FormatError(f"{path.name}, a TorchScript program", "weights; a program is not run", SAFER)
-    stored = sum(record.file_size for record in records)
-    if any(record.compress_type for record in records) or stored > path.stat().st_size:
-        raise FormatError(
-            f"{path.name} with compressed records", "PyTorch's uncompressed archive", DOWNLOAD_AGAIN
-        )
-
-
-def _refusal(path: Path, archive: bool, error: Exception) -> FormatError:
+def _refusal(path: Path, text: bytes, pickles: int, error: Exception) -> FormatError:
     """The error for a file that could not be loaded: it holds code, or it is damaged."""
-    if code := foreign_name(path, archive):
+    if code := foreign_name(text, pickles):
         return FormatError(
-            f"{path.name}, which holds code ({code})", "weights only. The code was not run", SAFER
+            f"{path.name}, which holds code ({shown(code)})", "weights only. The code was not run", SAFER
         )
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return FormatError(
-        f"{path.name}, which is damaged, cut off, or no PyTorch file ({reason})", "weights", DOWNLOAD_AGAIN
+        f"{path.name}, which is damaged, cut off, or no PyTorch file ({reason(error)})",
+        "weights",
+        DOWNLOAD_AGAIN,
     )
 
 
-def foreign_name(path: Path, archive: bool) -> str | None:
-    """`module.name` of the first thing that weights do not need, if there is one and the file is whole."""
+def foreign_name(text: bytes, pickles: int) -> str | None:
+    """`module.name` of the first thing that weights do not need, if there is one in a whole pickle.
+
+    What is not PyTorch's own comes before what is: it says more about what the file is up to.
+    """
+    allowed, file = allowed_names(), io.BytesIO(text)
     try:
-        if archive:
-            with zipfile.ZipFile(path) as zipped:
-                record = next(name for name in zipped.namelist() if name.rpartition("/")[2] == "data.pkl")
-                with zipped.open(record) as file:
-                    return _first_foreign(file, 1)
-        with path.open("rb") as file:
-            return _first_foreign(file, _PICKLES)
+        for _ in range(pickles):
+            # The whole pickle first: a name that is cut off would look foreign.
+            names = list(_names(file))
+            found = sorted((name for name in names if name not in allowed), key=_is_torch)
+            if found:
+                return found[0]
     except Exception:  # not a whole pickle: damaged rather than hostile, whatever the parser tripped over
         return None
-
-
-def _first_foreign(file: IO[bytes], pickles: int) -> str | None:
-    for _ in range(pickles):
-        # The whole pickle first: a name that is cut off would look foreign.
-        names = list(_names(file))
-        for name in names:
-            if name.split(".")[0] not in _HARMLESS:
-                return name
     return None
+
+
+def _is_torch(name: str) -> bool:
+    return name.startswith("torch.")
 
 
 def _names(file: IO[bytes]) -> Iterator[str]:
     """`module.name` of every global in one pickle. From protocol 4 on both are strings put on the stack."""
     strings: list[str] = []
-    for operation, argument, _ in pickletools.genops(file):
+    for operation, argument, _ in islice(pickletools.genops(file), MAX_STEPS):
         if operation.name in ("GLOBAL", "INST"):
-            yield str(argument).replace(" ", ".")
+            yield global_name(argument)
         elif operation.name == "STACK_GLOBAL":
             yield ".".join(strings[-2:])
         elif isinstance(argument, str):

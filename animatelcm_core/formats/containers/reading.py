@@ -8,6 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..errors import FormatError, reading
+from ..limits import MAX_NAME
+from ..words import has_control, shown
 from .heads import container
 from .pickle_file import read_pickle
 from .safetensors_file import read_safetensors
@@ -21,12 +24,25 @@ def read_tensors(path: str | PathLike[str]) -> tuple[dict[str, Tensor], dict[str
     damaged or no weights file, OSError if the disk fails.
     """
     path = Path(path)
-    kind = container(path)
-    if kind == "safetensors":
-        tensors, metadata = read_safetensors(path)
-    else:
-        tensors, metadata = read_pickle(path, archive=kind == "zip"), {}
-    return strip_module(tensors), metadata
+    with reading(path.name):
+        kind = container(path)
+        if kind == "safetensors":
+            tensors, metadata = read_safetensors(path)
+        else:
+            tensors, metadata = read_pickle(path, archive=kind == "zip"), {}
+        _check_names(tensors, path.name)
+        return strip_module(tensors), metadata
+
+
+def _check_names(tensors: Mapping[str, Tensor], name: str) -> None:
+    """FormatError for names that no program writes, and no message should repeat."""
+    odd = next((key for key in tensors if len(key) > MAX_NAME or has_control(key)), None)
+    if odd is not None:
+        raise FormatError(
+            f"the tensor name {shown(odd)} of {len(odd):,} characters in {name}",
+            f"at most {MAX_NAME}, and no control characters",
+            "Choose a weights file.",
+        )
 
 
 def strip_module(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

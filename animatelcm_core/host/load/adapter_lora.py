@@ -19,7 +19,7 @@ import comfy.model_patcher
 import torch
 from torch import nn
 
-from ...formats import AdapterKind, adapter_lora_key, check_adapter_lora, read_tensors
+from ...formats import AdapterKind, adapter_lora_key, check_adapter_lora, read_tensors, reading
 from ..advice import for_artists
 
 
@@ -38,7 +38,8 @@ def with_adapter_lora(control: Any, path: str, strength: float) -> Any:
     if strength == 0:
         return control
     keys = {adapter_lora_key(kind, module): module + ends for module in shapes}
-    patches = comfy.lora.load_lora(tensors, keys, log_missing=False)
+    with reading(Path(path).name, "a LoRA for this adapter"):
+        patches = comfy.lora.load_lora(tensors, keys, log_missing=False)
     made = control.copy()
     if kind == "controlnet":
         made.control_model_wrapped = patched(control.control_model_wrapped, patches, strength)

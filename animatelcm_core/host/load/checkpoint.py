@@ -7,7 +7,7 @@ from typing import Any
 
 import comfy.sd
 
-from ...formats import identify, read_tensors
+from ...formats import identify, read_tensors, require_file
 from .. import folders
 from ..advice import ADVICE
 from .small_model import is_small, load_small
@@ -15,6 +15,7 @@ from .small_model import is_small, load_small
 
 def load_checkpoint(path: str) -> tuple[Any, Any, Any]:
     """MODEL, CLIP, VAE of the checkpoint at `path`. Raises ValueError naming any other kind of file."""
+    require_file(Path(path))
     if is_small(path):
         return load_small(path)
     try:

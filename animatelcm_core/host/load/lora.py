@@ -8,7 +8,7 @@ from typing import Any
 import comfy.lora
 import comfy.lora_convert
 
-from ...formats import lora_schedule, read_tensors, require_lora
+from ...formats import lora_schedule, read_tensors, reading, require_lora
 from ..advice import for_artists
 from ..messages import log
 from .motion import Motion
@@ -24,9 +24,10 @@ def with_lora(model: Any, path: str, strength: float) -> Any:
     with for_artists():
         require_lora(tensors, name)
     keys = comfy.lora.model_lora_keys_unet(model.model, {})
-    patches = comfy.lora.load_lora(comfy.lora_convert.convert_lora(tensors), keys, log_missing=False)
-    model = model.clone()
-    used = model.add_patches(patches, strength)
+    with reading(name, "a LoRA"):
+        patches = comfy.lora.load_lora(comfy.lora_convert.convert_lora(tensors), keys, log_missing=False)
+        model = model.clone()
+        used = model.add_patches(patches, strength)
     if not used:
         raise ValueError(
             f"got {name}, a LoRA that fits no layer of this checkpoint; expected a LoRA for SD1.5. Choose "

@@ -7,7 +7,8 @@ checkpoint. The results are ordinary MODEL, CLIP and VAE: LoRA, ControlNet and s
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ import comfy.utils
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ...formats import read_tensors
+from ...formats import FormatError, read_tensors, reading
 from ..compat import is_dynamic, make_clip, patcher_class
+from .small_sizes import METADATA_KEY, SizesError, check_weights, parse_sizes
 
-METADATA_KEY = "animatelcm.shapes"
+USE_DEMO = "Use the demo file that comes with this pack."
 UNET_PREFIX = "model.diffusion_model."
 
 
@@ -43,24 +45,37 @@ def is_small(path: str) -> bool:
 
 
 def read_small(path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and sizes of the checkpoint at `path`. Raises ValueError if it does not say its sizes."""
+    """Tensors and sizes of the checkpoint at `path`. Raises FormatError if it does not say its sizes, or
+    sizes that it cannot have."""
     tensors, metadata = read_tensors(path)
     try:
-        sizes = json.loads(metadata[METADATA_KEY])
-        complete = all(isinstance(sizes[part], dict) for part in ("unet", "text", "vae"))
-    except (KeyError, TypeError, ValueError):
-        complete = False
-    if not complete:
-        raise ValueError(
-            f"got {Path(path).name} without the sizes of its networks; expected them under {METADATA_KEY} in "
-            "its metadata. Use the demo file that comes with this pack."
-        )
+        sizes = parse_sizes(metadata.get(METADATA_KEY, ""))
+    except SizesError as error:
+        raise FormatError(
+            f"{Path(path).name} without the sizes of its networks ({error})",
+            f"them under {METADATA_KEY} in its metadata",
+            USE_DEMO,
+        ) from error
     return tensors, sizes
 
 
 def small_unet_patcher(path: str, disable_dynamic: bool = False) -> Any:
     """ModelPatcher of the UNet alone; the host calls this again for another device."""
-    return _model(*read_small(path), path, disable_dynamic)
+    tensors, sizes = read_small(path)
+    with _building(path, tensors, sizes):
+        return _model(tensors, sizes, path, disable_dynamic)
+
+
+@contextmanager
+def _building(path: str, tensors: dict[str, Tensor], sizes: dict[str, Any]) -> Iterator[None]:
+    """FormatError about the file for sizes that its weights do not have, whatever the host says of them."""
+    name = Path(path).name
+    try:
+        check_weights(sizes, tensors, UNET_PREFIX)
+    except SizesError as error:
+        raise FormatError(f"{error} in {name}", "sizes of the weights in the file", USE_DEMO) from error
+    with reading(name, f"networks of the sizes under {METADATA_KEY}", USE_DEMO):
+        yield
 
 
 def _model(tensors: dict[str, Tensor], sizes: dict[str, Any], path: str, disable_dynamic: bool) -> Any:
@@ -113,4 +128,5 @@ def load_small(path: str, vae_path: str | None = None) -> tuple[Any, Any, Any]:
     if vae_path is not None:
         own, _ = read_small(vae_path)
         tensors = {**tensors, **{f"first_stage_model.{key}": value for key, value in own.items()}}
-    return _model(tensors, sizes, path, False), _clip(tensors, sizes), _vae(tensors, sizes)
+    with _building(path, tensors, sizes):
+        return _model(tensors, sizes, path, False), _clip(tensors, sizes), _vae(tensors, sizes)
