@@ -18,6 +18,7 @@ from ..config import ConfigError
 from ..data import Cached, open_dataset
 from ..encode import Encoding, encode
 from ..runs import parse_run
+from ..words import check_words
 from .common import add_config_options, config_path, run_reporting_errors
 
 
@@ -59,7 +60,9 @@ def main(arguments: list[str]) -> int:
         how = Encoding(
             config.seed, options.passes, options.batch, options.shard_size, options.workers, options.part
         )
-        encode(open_dataset(config.data), base, options.to, how)
+        dataset = open_dataset(config.data)
+        check_words(base, dataset)
+        encode(dataset, base, options.to, how)
         return 0
 
-    return run_reporting_errors(run)
+    return run_reporting_errors(run, options.config)
