@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any
 
 import yaml
@@ -100,13 +99,9 @@ class _Loader(yaml.SafeLoader):
                 None, None, f"more than {MAX_VALUES} keys merged into one place", node.start_mark
             )
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
-        if isinstance(node, yaml.MappingNode):
-            self._refuse_twice(node)
-        return super().construct_mapping(node, deep=deep)
-
-    def _refuse_twice(self, node: yaml.MappingNode) -> None:
-        """Before merged keys come in: those may be there again, and give way."""
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """Refuse a key that is there twice, before merged keys come in: those give way."""
+        node = super().compose_mapping_node(anchor)
         seen: set[tuple[str, str]] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
@@ -117,3 +112,4 @@ class _Loader(yaml.SafeLoader):
                     None, None, f"the key {shown(key.value)!r} is there twice", key.start_mark
                 )
             seen.add(name)
+        return node

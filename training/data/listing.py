@@ -51,9 +51,7 @@ def list_csv(table: Path, columns: Columns, suffixes: Sequence[str]) -> list[Ent
     """The rows of a CSV, in its order. Files are not looked for yet. Raises DataError."""
     trouble = why_irregular(table)
     if trouble:
-        raise DataError(
-            f"got a path for the CSV {table} that is no file ({trouble}); expected a readable file."
-        )
+        raise DataError(f"got {trouble} for the CSV {table}; expected a readable file.")
     try:
         with table.open(encoding="utf-8-sig", newline="") as opened:
             entries = list(_rows(table, csv.DictReader(opened), columns, suffixes))

@@ -32,12 +32,12 @@ MAX_CAPTION = 2**24
 
 def shard_paths(pattern: str) -> list[Path]:
     """The tars of a folder, or of a pattern with braces, sorted. Raises DataError where there are none."""
-    if Path(pattern).is_dir():
+    check_braces(pattern)
+    if not _too_long(pattern) and Path(pattern).is_dir():
         paths = sorted(Path(pattern).glob("*.tar"))
     else:
         from webdataset.shardlists import expand_urls  # imports a lot: only where tars are read
 
-        check_braces(pattern)
         try:
             paths = [Path(name) for name in expand_urls(Path(pattern).as_posix())]
         except (ValueError, RecursionError) as error:
@@ -48,6 +48,11 @@ def shard_paths(pattern: str) -> list[Path]:
     if not paths:
         raise DataError(f"got no .tar in {pattern}; expected tars, or a pattern such as {{000..099}}.tar")
     return paths
+
+
+def _too_long(pattern: str) -> bool:
+    """Whether no file has such a name: asking for it would be an error of the system."""
+    return max(map(len, Path(pattern).parts), default=0) > 255
 
 
 class WebShards(Dataset):
