@@ -22,11 +22,16 @@ EARLY = 5  # updates that may all have been left out before a run ends, so that 
 
 def all_finite(tensors: Mapping[str, Tensor]) -> Tensor:
     """Whether every number is finite, as a tensor on their device: nothing is waited for."""
-    filled = [value.detach() for value in tensors.values() if value.numel()]
-    if not filled:
+    groups: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
+    for value in tensors.values():
+        if value.numel():
+            groups.setdefault((value.device, value.dtype), []).append(value.detach())
+    norms: list[Tensor] = []
+    for alike in groups.values():
+        norms += torch._foreach_norm(alike, float("inf"))  # type: ignore[attr-defined]
+    if not norms:
         return torch.tensor(True)
-    norms = torch._foreach_norm(filled, float("inf"))  # type: ignore[attr-defined]
-    return torch.stack([norm.float().to(filled[0].device) for norm in norms]).isfinite().all()
+    return torch.stack([norm.float().to(norms[0].device) for norm in norms]).isfinite().all()
 
 
 def check_tensors(file: str, got: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:

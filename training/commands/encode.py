@@ -56,6 +56,11 @@ def main(arguments: list[str]) -> int:
                 f"got data of kind cached ({config.data.path}); expected videos, images or shards to encode. "
                 'Use --set "data={kind: videos, path: FOLDER}".'
             )
+        for name, most in {"passes": 10**6, "batch": 65536, "shard_size": 10**6}.items():
+            if not 1 <= getattr(options, name) <= most:
+                raise ConfigError(f"got --{name.replace('_', '-')}; expected a number from 1 to {most}")
+        if not 0 <= options.workers <= 256:
+            raise ConfigError(f"got --workers {options.workers}; expected a number from 0 to 256")
         base = load_base(config.base).to(options.device)
         how = Encoding(
             config.seed, options.passes, options.batch, options.shard_size, options.workers, options.part
