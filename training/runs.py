@@ -103,7 +103,7 @@ def _train(config: RunConfig, accelerator: Accelerator) -> Trainer:
         print(as_yaml(config), flush=True)
     stage = build_stage(config, accelerator)
     dataset = open_dataset(config.data, stage.base.fingerprint)
-    check_words(stage.base, dataset, config.samples.prompts)
+    check_words(stage.base, dataset, config.samples.prompts if stage.reads_prompts else ())
     trainer = Trainer(config, stage, dataset, accelerator)
     if accelerator.is_main_process:  # not before: a config that does not fit the checkpoints is refused
         config.out.mkdir(parents=True, exist_ok=True)
