@@ -22,7 +22,7 @@ from training.engine import Trainer
 from training.health import Health
 from training.runs import export_run
 
-Change = Callable[[Path], None]
+Change = Callable[[Path], object]
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +88,11 @@ def tensors(name: str, change: Callable[[dict[str, torch.Tensor]], dict[str, tor
 
 
 def written(name: str, content: bytes) -> Change:
-    return lambda folder: (folder / name).write_bytes(content) and None
+    return lambda folder: (folder / name).write_bytes(content)
 
 
 def cut(name: str) -> Change:
-    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-50]) and None
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-50])
 
 
 def flipped(folder: Path) -> None:
