@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from training.bounded_yaml import MAX_BYTES, UnusableYaml, load
-from training.commands.common import guarded
+from training.commands.common import run_reporting_errors
 from training.config import as_yaml
 from training.config_file import ConfigError, parse
 from training.data.errors import DataError
@@ -153,7 +153,7 @@ def test_what_nobody_foresaw_is_one_line_and_a_file(
     def fail() -> int:
         raise KeyError("some\x1b[1m\nname" * 500)
 
-    assert guarded(fail, "run.yaml") == 1
+    assert run_reporting_errors(fail, "run.yaml") == 1
     told = capsys.readouterr().err
     assert told.startswith("error: got KeyError: ")
     assert "run.yaml" in told
