@@ -31,12 +31,20 @@ from animatelcm_core.solver import Solver
 
 from . import old_names
 from .config_file import ConfigError as ConfigError
-from .data.config import DataConfig
+from .data.config import DataConfig, Place
 from .variants import find_variant
+
+MANY = 10**12  # steps: more than any run has, and far from where numbers end
+Count = Annotated[int, Field(ge=1, le=MANY)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Scale = Annotated[float, Field(ge=0, le=1e4)]  # of guidance
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what numpy takes
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """Numbers are finite, unless a field says otherwise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def _is_file(path: Path, about: ValidationInfo) -> Path:
@@ -66,7 +74,7 @@ class BaseConfig(Section):
     vae: LocalFile | None = None
     motion: LocalFile | None = None
     lora: LocalFile | None = None
-    tokenizer: Path | None = None
+    tokenizer: Place | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
 
 
@@ -76,7 +84,7 @@ class SolverConfig(Section):
     steps: int = Field(default=50, ge=1, le=1000)
     beta: Literal["linear", "scaled_linear"] = "linear"
     beta_end: float = Field(default=0.012, gt=0.00085, lt=1)
-    guidance: tuple[float, float] = (5.0, 8.0)
+    guidance: tuple[Scale, Scale] = (5.0, 8.0)
 
     @model_validator(mode="after")
     def _consistent(self) -> SolverConfig:
@@ -100,8 +108,8 @@ class LossConfig(Section):
 class LoraConfig(Section):
     """alpha over rank scales the LoRA: 8 over 64 is the released files' 1/8."""
 
-    rank: int = Field(default=64, ge=1)
-    alpha: float = Field(default=8.0, gt=0)
+    rank: int = Field(default=64, ge=1, le=8192)
+    alpha: float = Field(default=8.0, gt=0, le=1e6)
 
 
 class OptimConfig(Section):
@@ -111,9 +119,9 @@ class OptimConfig(Section):
     """
 
     lr: float = Field(default=1e-5, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     weight_decay: float = Field(default=1e-3, ge=0)
-    warmup: int = Field(default=500, ge=0)
+    warmup: int = Field(default=500, ge=0, le=MANY)
     max_grad_norm: float = Field(default=1.0, gt=0)
     schedule: Literal["constant", "cosine"] = "constant"
 
@@ -121,20 +129,20 @@ class OptimConfig(Section):
 class BatchConfig(Section):
     """size: samples a process takes at once; accumulate: how many times before an optimizer step."""
 
-    size: int = Field(default=1, ge=1)
-    accumulate: int = Field(default=1, ge=1)
-    workers: int = Field(default=0, ge=0)
+    size: int = Field(default=1, ge=1, le=65536)
+    accumulate: int = Field(default=1, ge=1, le=10**6)
+    workers: int = Field(default=0, ge=0, le=256)
 
 
 class SampleConfig(Section):
     """Grids that show progress: the same prompts and noise every time. Without prompts there are no grids."""
 
-    prompts: tuple[str, ...] = ()
-    steps: tuple[int, ...] = (1, 2, 4, 8)
-    every: int = Field(default=500, ge=1)
-    frames: int = Field(default=16, ge=1)
+    prompts: tuple[str, ...] = Field(default=(), max_length=1000)
+    steps: tuple[Annotated[int, Field(ge=1, le=1000)], ...] = Field(default=(1, 2, 4, 8), max_length=1000)
+    every: Count = 500
+    frames: int = Field(default=16, ge=1, le=1024)
     size: tuple[int, int] = (512, 512)
-    seed: int = 0
+    seed: int = Field(default=0, ge=-(2**63), lt=2**63)
 
 
 class HintConfig(Section):
@@ -167,9 +175,9 @@ class RunConfig(Section):
 
     stage: str
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    out: Path
-    seed: int = Field(default=0, ge=0)
-    steps: int = Field(ge=1)
+    out: Place
+    seed: Seed = 0
+    steps: int = Field(ge=1, le=10**9)
     base: BaseConfig
     data: DataConfig
     solver: SolverConfig = SolverConfig()
@@ -181,14 +189,14 @@ class RunConfig(Section):
     mu: float = Field(default=0.95, ge=0, lt=1)
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
     gradient_checkpointing: bool = False
-    save_every: int = Field(default=500, ge=1)
-    keep: int = Field(default=3, ge=1)
-    log_every: int = Field(default=10, ge=1)
+    save_every: Count = 500
+    keep: Count = 3
+    log_every: Count = 10
 
     @model_validator(mode="after")
     def _prompts_fit(self) -> RunConfig:
-        if self.samples.prompts and any(value % 8 for value in self.samples.size):
-            raise ValueError(f"got samples.size {self.samples.size}; expected multiples of 8 pixels")
+        if self.samples.prompts and any(s % 8 or not 8 <= s <= 8192 for s in self.samples.size):
+            raise ValueError(f"got samples.size {self.samples.size}; expected multiples of 8 pixels, to 8192")
         return self
 
     @model_validator(mode="after")

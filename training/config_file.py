@@ -6,7 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
+from . import bounded_yaml
+from .bounded_yaml import UnusableYaml, shown
+from .data.regular import why_irregular
+
+MAX_EXTENDS, MAX_SECTIONS = 16, 16
 
 
 class ConfigError(ValueError):
@@ -28,21 +32,31 @@ def _read_extended(
     parent = values.pop("extends", None)
     if parent is None:
         return values
-    source = (path.parent / str(parent)).resolve()
+    wrong = f"got extends: {shown(parent)} in {path}; expected another file of the same folder"
+    if not isinstance(parent, str) or not parent or len(seen) >= MAX_EXTENDS:
+        raise ConfigError(wrong)
+    try:
+        source = (path.parent / parent).resolve()
+    except (OSError, RuntimeError):  # a loop of links, a name too long
+        raise ConfigError(wrong) from None
     if source in seen or not source.is_relative_to(root.resolve()):
-        raise ConfigError(f"got extends: {parent} in {path}; expected another file of the same folder")
+        raise ConfigError(wrong)
     return deep_merge(_read_extended(source, root, (*seen, source), read), values)
 
 
 def parse(path: Path) -> dict[str, Any]:
     """A YAML file as a dict. Raises ConfigError."""
+    trouble = why_irregular(path)
+    if trouble:
+        raise ConfigError(f"got {shown(path)}; expected a readable text file ({trouble})")
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with path.open("rb") as file:
+            text = file.read(4 * bounded_yaml.MAX_BYTES + 1).decode("utf-8")
+    except (OSError, ValueError) as error:
         raise ConfigError(f"got {path}; expected a readable text file ({error})") from None
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        values = bounded_yaml.load(text)
+    except UnusableYaml as error:
         raise ConfigError(f"got {path}; expected valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"got {path}; expected keys and values, such as `stage: video`")
@@ -65,16 +79,20 @@ def apply_change(values: dict[str, Any], change: str) -> None:
     """Set what `change` says, a.b=value with YAML for the value. Raises ConfigError."""
     name, equals, text = change.partition("=")
     if not equals or not name:
-        raise ConfigError(f"got --set {change}; expected a.b=value")
+        raise ConfigError(f"got --set {shown(change)}; expected a.b=value")
     *sections, last = name.split(".")
+    if len(sections) > MAX_SECTIONS or "\0" in name:
+        raise ConfigError(f"got --set {shown(change)}; expected the name of a setting, as in the config")
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
-            raise ConfigError(f"got --set {change}; {section} is a value, not a section")
+            raise ConfigError(f"got --set {shown(change)}; {section} is a value, not a section")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"got --set {change}; expected valid YAML after the equals sign: {error}") from None
+        value = bounded_yaml.load(text)
+    except UnusableYaml as error:
+        raise ConfigError(
+            f"got --set {shown(change)}; expected valid YAML after the equals sign: {error}"
+        ) from None
     values[last] = _number(value) if isinstance(value, str) else value
 
 

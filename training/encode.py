@@ -22,7 +22,9 @@ from .data.cache_index import INDEX, CacheMeta, read_index
 from .data.cache_writer import CacheWriter
 from .data.errors import DataError
 from .data.reading import Report, Skip, Tally, read
+from .data.regular import why_irregular
 from .data.sample import Dataset, Sample, to_float
+from .locks import sole_writer
 
 SKIPPED = "skipped.json"
 
@@ -95,7 +97,17 @@ def encode(
     total = len(dataset) * how.passes
     first, end = total * number // parts, total * (number + 1) // parts
     out = out if parts == 1 else out / f"part-{number}-of-{parts}"
-    out.mkdir(parents=True, exist_ok=True)
+    with sole_writer(out, "encoding"):
+        samples, skipped = _encode(dataset, encoder, out, how, first, end, report)
+    result = EncodeReport(samples, skipped, time.monotonic() - began)
+    _tell(result, out, report)
+    return result
+
+
+def _encode(
+    dataset: Dataset, encoder: Encoder, out: Path, how: Encoding, first: int, end: int, report: Report
+) -> tuple[int, dict[str, str]]:
+    """Samples `first` to `end` of all passes. Returns how many the cache holds, and what was skipped."""
     job = _Job(dataset, encoder, out, how.shard_size, _digest(dataset, how.seed, how.passes))
     done = job.consumed
     if not job.complete:
@@ -108,9 +120,7 @@ def encode(
         )
         with tqdm(total=end - first, initial=done, unit="sample", disable=None, smoothing=0.05) as bar:
             job.run(iter(source), first, how.batch, bar, report)
-    result = EncodeReport(job.samples, job.skipped, time.monotonic() - began)
-    _tell(result, out, report)
-    return result
+    return job.samples, job.skipped
 
 
 class _Job:
@@ -215,10 +225,16 @@ def _digest(dataset: Dataset, seed: int, passes: int) -> str:
 
 
 def _earlier(out: Path) -> dict[str, str]:
-    try:
-        return json.loads((out / SKIPPED).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    path = out / SKIPPED
+    if why_irregular(path):
         return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(reason, str) for reason in found.values()):
+        return {}
+    return found
 
 
 def _progress(done: int, total: float, rate: float) -> str:

@@ -16,17 +16,17 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from . import arithmetic, checkpoint
+from . import arithmetic, checkpoint, checkpoint_fit
 from .config import ConfigError, RunConfig, fingerprint, fingerprints
 from .data.loader import Loader, Stream
 from .data.sample import Batch
 from .ema import ema_update
+from .health import Health
 from .lr_schedule import lr_at
 from .metrics import Log, LogWindow
 from .samples import SampleGrids
 from .stages.stage import Stage
 
-BAD_UPDATES = 5  # in a row before a run gives up
 ONE_REQUEST = 5.0  # seconds in which signals are one request to stop: launchers repeat those of a terminal
 
 
@@ -48,7 +48,8 @@ class Trainer:
             fused=True,
         )
         self.average = {k: p.detach().clone() for k, p in self.params.items()} if config.ema_decay else {}
-        self.step, self.bad, self.tflop = 0, 0, 0.0
+        self.step, self.tflop = 0, 0.0
+        self.health = Health(config.out, self.params)
         self.fingerprint = fingerprint(config, accelerator.num_processes)
         position = self._resume()
         self.loader = Loader(
@@ -68,35 +69,50 @@ class Trainer:
     # Saving and resuming.
 
     def _resume(self) -> int:
-        """Load the newest checkpoint of `out`, if there is one. Returns the position in the data."""
-        folders = checkpoint.list_checkpoints(self.config.out)
-        if not folders:
+        """Load the newest whole checkpoint of `out`, if any. Returns the position in the data."""
+        found = checkpoint.newest(self.config.out, self._check)
+        if found is None:
             return 0
-        state = checkpoint.load(folders[-1])
-        if state.fingerprint not in fingerprints(self.config, self.accelerator.num_processes):
-            raise ConfigError(
-                f"got a config other than that of {folders[-1]}; expected the same base, data, method "
-                "and samples an update (batch.size times batch.accumulate times processes). Use another "
-                "`out`, or the config that is saved beside the checkpoints."
-            )
+        _, state = found
         with torch.no_grad():
             for name, parameter in self.params.items():
                 parameter.copy_(state.online[name])
             for name, value in self.average.items():
                 value.copy_(state.average[name])
         self.stage.load_extra(state.extra)
-        self.optimizer.load_state_dict(state.optimizer)
+        self.optimizer.load_state_dict(checkpoint_fit.fitted_optimizer(state, self.optimizer))
         self.step = state.step
         self.tflop = state.counters["tflop_per_step"]
+        self.health.left_out = int(state.counters.get("left_out", 0))
         return int(state.counters["position"])
+
+    def _check(self, state: checkpoint.State) -> None:
+        """Compare `state` with the run, before any of it is loaded.
+
+        Raises ConfigError for one of another config, CheckpointError for one that does not fit.
+        """
+        if state.fingerprint not in fingerprints(self.config, self.accelerator.num_processes):
+            raise ConfigError(
+                f"got a config other than that of {checkpoint.folder_of(self.config.out, state.step)}; "
+                "expected the same base, data, method and samples an update (batch.size times "
+                "batch.accumulate times processes). Use another `out`, or the config that is saved beside "
+                "the checkpoints."
+            )
+        own = {"online": self.params, "average": self.average, "extra": self.stage.extra_state()}
+        for name, into in own.items():
+            checkpoint_fit.check_tensors(f"{name}.safetensors", getattr(state, name), into)
+        checkpoint_fit.fitted_optimizer(state, self.optimizer)
 
     def save(self) -> None:
         """Write a checkpoint; every process calls it, the main one writes, the others wait.
 
-        A process that left earlier would have its launcher end the one that still writes.
+        A process that left earlier would have its launcher end the one that still writes. Raises
+        FloatingPointError in all of them, and writes nothing, where a number is not finite.
         """
+        state = self.state()
+        self.health.check_state(state)
         if self.accelerator.is_main_process:
-            checkpoint.save(self.config.out, self.state(), self.config.keep)
+            checkpoint.save(self.config.out, state, self.config.keep)
         self.accelerator.wait_for_everyone()
 
     def state(self) -> checkpoint.State:
@@ -108,7 +124,11 @@ class Trainer:
             self.stage.extra_state(),
             self.optimizer.state_dict(),
             self.fingerprint,
-            {"position": self.loader.position, "tflop_per_step": self.tflop},
+            {
+                "position": self.loader.position,
+                "tflop_per_step": self.tflop,
+                "left_out": self.health.left_out,
+            },
         )
 
     # The loop.
@@ -144,6 +164,7 @@ class Trainer:
             batches.close()  # its workers end now: they take no signals
             if log is not None:
                 log.close()
+        self.health.account(self.step)
 
     def update(self, batches: Iterator[Batch], window: LogWindow) -> float:
         """One optimizer step of `accumulate` micro-batches. Returns seconds spent waiting for data."""
@@ -164,10 +185,12 @@ class Trainer:
                 window.add(self._micro(batch))
         norm = self.accelerator.clip_grad_norm_(self.params.values(), c.optim.max_grad_norm)
         # 3. The update. Gradients are averaged by now: the norm is the same in every process.
-        window.norm = float(norm)  # type: ignore[arg-type]
-        if self._usable(window.norm):
+        assert isinstance(norm, Tensor)
+        window.norm, usable = self.health.look_at(norm, self.step)
+        if usable:
             self.optimizer.step()
             self._after_update()
+            self.health.updated()
         self.step += 1
         return waited
 
@@ -182,20 +205,6 @@ class Trainer:
         if self.average:
             mu = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
             ema_update(self.average.values(), self.params.values(), mu)
-
-    def _usable(self, norm: float) -> bool:
-        """False for an update that is not finite: it is left out. Several in a row end the run."""
-        if norm == norm and norm != float("inf"):
-            self.bad = 0
-            return True
-        self.bad += 1
-        if self.bad >= BAD_UPDATES:
-            raise FloatingPointError(
-                f"got {self.bad} updates in a row that are not finite, the last at {self.step}; "
-                f"expected finite gradients. The checkpoints in {self.config.out} are good: lower optim.lr "
-                "or look at the data."
-            )
-        return False
 
     # Helpers.
 

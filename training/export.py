@@ -79,6 +79,8 @@ def save_motion_weights(
     tensors: with `img_encoder.` for image to video.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    for key, value in tensors.items():
+        check_finite(key, value.detach().to(torch.float16))
     about = {SCHEDULE_KEY: schedule, **({} if config.heads == 8 else {HEADS_KEY: str(config.heads)})}
     save_motion(path, tensors, {**about, **metadata}, torch.float16)
     return path
@@ -98,4 +100,19 @@ def save_motion_adapter(path: Path, tensors: Mapping[str, Tensor], metadata: Map
 
 def _halves(tensors: Mapping[str, Tensor]):
     specs = {key: (torch.float16, tuple(value.shape)) for key, value in tensors.items()}
-    return specs, lambda key: tensors[key].detach().to("cpu", torch.float16).contiguous()
+
+    def half(key: str) -> torch.Tensor:
+        value = tensors[key].detach().to("cpu", torch.float16).contiguous()
+        check_finite(key, value)
+        return value
+
+    return specs, half
+
+
+def check_finite(key: str, value: Tensor) -> None:
+    """Raises FloatingPointError for a tensor that no model can be made of."""
+    if not bool(torch.isfinite(value).all()):
+        raise FloatingPointError(
+            f"got numbers in {key} that are not finite in float16; expected finite weights up to 65504. "
+            "Nothing is exported."
+        )

@@ -15,22 +15,28 @@ from tqdm import tqdm
 
 from animatelcm_core.atomic import write_text
 
+from .data.regular import why_irregular
+
 BUCKETS = 5
 
 
 def trim(path: Path, step: int) -> None:
-    """Remove the rows after `step`: a resumed run repeats them."""
+    """Remove the rows after `step`, which a resumed run repeats, and what is no row."""
     if not path.exists():
         return
-    rows = []
-    for line in path.read_text(encoding="ascii").splitlines():
+    trouble = why_irregular(path)
+    if trouble:
+        raise OSError(f"got the log {path}: {trouble}; expected a file")
+    rows: dict[int, str] = {}  # of a step that is there twice, the later one
+    for line in path.read_bytes().splitlines():
         try:
-            row = json.loads(line)
-        except ValueError:
-            continue  # the last line of a run that was killed while writing it
-        if row["step"] <= step:
-            rows.append(line)
-    write_text(path, "".join(line + "\n" for line in rows))
+            text = line.decode("ascii")
+            row = json.loads(text)
+        except (ValueError, RecursionError):
+            continue  # the last line of a run that was killed while writing it, or damage
+        if isinstance(row, dict) and isinstance(row.get("step"), int) and row["step"] <= step:
+            rows[row["step"]] = text
+    write_text(path, "".join(line + "\n" for line in rows.values()))
 
 
 class LogWindow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,18 @@ from torch import Tensor
 from animatelcm_core.atomic import write_text
 
 from . import checkpoint, config_file, old_names
+from .bounded_yaml import shown
+from .checkpoint_fit import all_finite
 from .config import ConfigError, RunConfig, as_yaml
 from .data import open_dataset
 from .engine import Trainer
+from .locks import sole_writer
 from .stages import STAGES
 from .stages.stage import Export, Stage
 from .weights import Files, Weights
+from .words import check_words
 
+MISTAKES = 20  # of a config that are told at once
 CONFIGS = Path(__file__).parent / "configs"
 
 # Reading.
@@ -45,12 +51,14 @@ def parse_run(path: Path, changes: list[str] | None = None, files: bool = True) 
 def run_config(values: dict[str, Any], source: str, files: bool = True) -> RunConfig:
     """The run of these values. source: the file, for messages. Raises ConfigError, one line per mistake."""
     name = values.get("stage")
-    if name not in STAGES:
-        raise ConfigError(f"got stage {name} in {source}; expected {' or '.join(STAGES)}")
+    if not isinstance(name, str) or name not in STAGES:
+        raise ConfigError(f"got stage {shown(name)} in {source}; expected {' or '.join(STAGES)}")
     try:
         return STAGES[name].Config.model_validate(values, context={"files": files})
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors()]
+        wrong = error.errors(include_url=False, include_input=False)
+        lines = [shown(f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}") for e in wrong[:MISTAKES]]
+        lines += [f"and {len(wrong) - MISTAKES} more"] if len(wrong) > MISTAKES else []
         raise ConfigError(f"got {source}; expected a valid config:\n  " + "\n  ".join(lines)) from None
 
 
@@ -82,14 +90,21 @@ def build_stage(config: RunConfig, accelerator: Accelerator, weights: Weights | 
 def train(config: RunConfig) -> Trainer:
     """Train to the end, from the newest checkpoint in `out` if there is one, and export.
 
-    Raises Interrupted when asked to stop.
+    Raises Interrupted when asked to stop, ConfigError where another process trains into `out`.
     """
     accelerator = Accelerator(gradient_accumulation_steps=1)  # the trainer accumulates itself
+    with sole_writer(config.out, "training") if accelerator.is_main_process else nullcontext():
+        return _train(config, accelerator)
+
+
+def _train(config: RunConfig, accelerator: Accelerator) -> Trainer:
     set_seed(config.seed)
     if accelerator.is_main_process:
         print(as_yaml(config), flush=True)
     stage = build_stage(config, accelerator)
-    trainer = Trainer(config, stage, open_dataset(config.data, stage.base.fingerprint), accelerator)
+    dataset = open_dataset(config.data, stage.base.fingerprint)
+    check_words(stage.base, dataset, config.samples.prompts if stage.reads_prompts else ())
+    trainer = Trainer(config, stage, dataset, accelerator)
     if accelerator.is_main_process:  # not before: a config that does not fit the checkpoints is refused
         config.out.mkdir(parents=True, exist_ok=True)
         write_text(config.out / "config.yaml", as_yaml(config))
@@ -109,12 +124,18 @@ def export_run(run: Path, to: Path, online: bool = False, diffusers: bool = Fals
     online: the weights as they are instead of their moving average; diffusers: a MotionAdapter as well.
     Raises ConfigError.
     """
-    folders = checkpoint.list_checkpoints(run)
-    if not folders:
+    found = checkpoint.newest(run)
+    if found is None:
         raise ConfigError(f"got {run}; expected the folder of a run with checkpoints in it")
     config = parse_run(run / "config.yaml", files=False)
-    state = checkpoint.load(folders[-1])
-    weights = state.online if online or not state.average else state.average
+    folder, state = found
+    kind = "online" if online or not state.average else "average"
+    weights: dict[str, Tensor] = getattr(state, kind)
+    if not bool(all_finite(weights)):
+        raise ConfigError(
+            f"got {folder / kind}.safetensors with numbers that are not finite; expected finite weights. "
+            "Nothing is exported: remove that folder, the one before it is taken then."
+        )
     return export_weights(config, weights, state, to, diffusers)
 
 

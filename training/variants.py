@@ -60,7 +60,8 @@ class Variant:
     """Networks of one size. motion: sizes of its motion weights; size: of its pictures, (h, w).
 
     The builders give random weights; `tokenizer` makes a tokenizer of the folder that the config names.
-    metrics: imports the variant's own measures, None if it has none.
+    metrics: imports the variant's own measures, None if it has none. words: all that its captions may have,
+    None if they may have any.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Variant:
     build_text: Callable[[], CLIPTextModel]
     tokenizer: Callable[[Path | None], Tokenize]
     metrics: Callable[[], Evaluation] | None = None
+    words: frozenset[str] | None = None
 
 
 def known_variants() -> dict[str, Variant]:

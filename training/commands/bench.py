@@ -138,4 +138,4 @@ def main(arguments: list[str]) -> int:
                 add_row(options.to, row)
         return 0
 
-    return run_reporting_errors(run)
+    return run_reporting_errors(run, options.config)

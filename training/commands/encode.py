@@ -18,6 +18,7 @@ from ..config import ConfigError
 from ..data import Cached, open_dataset
 from ..encode import Encoding, encode
 from ..runs import parse_run
+from ..words import check_words
 from .common import add_config_options, config_path, run_reporting_errors
 
 
@@ -55,11 +56,18 @@ def main(arguments: list[str]) -> int:
                 f"got data of kind cached ({config.data.path}); expected videos, images or shards to encode. "
                 'Use --set "data={kind: videos, path: FOLDER}".'
             )
+        for name, most in {"passes": 10**6, "batch": 65536, "shard_size": 10**6}.items():
+            if not 1 <= getattr(options, name) <= most:
+                raise ConfigError(f"got --{name.replace('_', '-')}; expected a number from 1 to {most}")
+        if not 0 <= options.workers <= 256:
+            raise ConfigError(f"got --workers {options.workers}; expected a number from 0 to 256")
         base = load_base(config.base).to(options.device)
         how = Encoding(
             config.seed, options.passes, options.batch, options.shard_size, options.workers, options.part
         )
-        encode(open_dataset(config.data), base, options.to, how)
+        dataset = open_dataset(config.data)
+        check_words(base, dataset)
+        encode(dataset, base, options.to, how)
         return 0
 
-    return run_reporting_errors(run)
+    return run_reporting_errors(run, options.config)

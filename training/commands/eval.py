@@ -290,4 +290,4 @@ def main(arguments: list[str]) -> int:
             print(json.dumps(row))
         return 0
 
-    return run_reporting_errors(run)
+    return run_reporting_errors(run, str(options.run or options.checkpoint or options.prompts))

@@ -40,4 +40,4 @@ def main(arguments: list[str]) -> int:
             print(f"wrote {path}")
         return 0
 
-    return run_reporting_errors(run)
+    return run_reporting_errors(run, str(options.run or options.convert))

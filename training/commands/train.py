@@ -41,4 +41,4 @@ def main(arguments: list[str]) -> int:
             train(config)
         return 0
 
-    return run_reporting_errors(run)
+    return run_reporting_errors(run, options.config)

@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from .cache_index import INDEX, CacheIndex, CacheMeta, read_index
 from .cache_writer import CacheWriter, shard_captions
 from .errors import DataError, UnreadableMedia
+from .regular import why_irregular
 from .sample import Dataset, Sample
 
 __all__ = ["CacheMeta", "CacheWriter", "CachedDataset"]
+
+
+MAX_PARTS = 100_000
+FLOATS = (torch.float16, torch.bfloat16, torch.float32)
+INTEGERS = (torch.int64, torch.int32, torch.int16)
 
 
 class CachedDataset(Dataset):
@@ -33,14 +39,15 @@ class CachedDataset(Dataset):
             _check_alike(folder, index, indexes[0])
         self.path, self._index = path, indexes[0]
         self._files: list[Path] = []
-        self._text_bases: list[int] = []  # of the part that a shard is in
+        self._text_bases: list[tuple[int, int]] = []  # first and end of the part that a shard is in
         samples: list[int] = []
         texts: list[int] = []
         for folder, index in zip(folders, indexes, strict=True):
             base = sum(texts)
+            end = base + sum(shard.texts for shard in index.shards)
             for shard in index.shards:
                 self._files.append(folder / shard.file)
-                self._text_bases.append(base)
+                self._text_bases.append((base, end))
                 samples.append(shard.samples)
                 texts.append(shard.texts)
         self._ends, self._text_ends = list(accumulate(samples)), list(accumulate(texts))
@@ -88,11 +95,15 @@ class CachedDataset(Dataset):
             handle = self._handle(shard)
             latents = handle.get_slice("latents")[row]
             caption, context = self._text(index)
-        except (OSError, SafetensorError, DataError, IndexError, KeyError) as error:
-            raise UnreadableMedia(f"its shard is broken: {error}") from None
+        except UnreadableMedia:
+            raise
+        except Exception as error:  # the library's own, or what a shard of other numbers leads to
+            raise UnreadableMedia(f"its shard is broken: {type(error).__name__} {error}") from None
         if tuple(latents.shape) != self.latent_shape or tuple(context.shape) != self._index.context_shape:
             raise UnreadableMedia(f"got latents {tuple(latents.shape)}, expected {self.latent_shape}")
         for what, value in (("latents", latents), ("context", context)):
+            if value.dtype not in FLOATS:
+                raise UnreadableMedia(f"its {what} are {value.dtype}, expected float16: encode it again")
             if not torch.isfinite(value).all():
                 raise UnreadableMedia(f"its {what} has numbers that are not finite; encode it again")
         return Sample(index, caption, latents=latents, context=context)
@@ -100,14 +111,22 @@ class CachedDataset(Dataset):
     def _text(self, index: int) -> tuple[str, Tensor]:
         """Caption and (77, c) context of a sample."""
         shard, row = _find(self._ends, index)
-        text = int(self._handle(shard).get_slice("text")[row]) + self._text_bases[shard]
-        home, place = _find(self._text_ends, text)
+        (base, end), number = self._text_bases[shard], self._handle(shard).get_slice("text")[row]
+        if number.ndim or number.dtype not in INTEGERS or not 0 <= int(number) < end - base:
+            raise UnreadableMedia(
+                f"its text is {number.flatten()[:4].tolist()}, expected 0 to {end - base - 1}"
+            )
+        home, place = _find(self._text_ends, int(number) + base)
         if home not in self._captions:
-            self._captions[home] = shard_captions(self._files[home])
+            before = self._text_ends[home - 1] if home else 0
+            self._captions[home] = shard_captions(self._files[home], self._text_ends[home] - before)
         return self._captions[home][place], self._handle(home).get_slice("contexts")[place]
 
     def _handle(self, shard: int) -> Any:
         if shard not in self._open:
+            trouble = why_irregular(self._files[shard])
+            if trouble:
+                raise UnreadableMedia(f"its shard: {trouble}")
             self._open[shard] = safe_open(self._files[shard], framework="pt")
         return self._open[shard]
 
@@ -122,7 +141,7 @@ def _parts(path: Path) -> list[Path]:
     """The part-I-of-N folders in order. Raises DataError where one is missing."""
     found = sorted(path.glob("part-*-of-*/"))
     count = found[0].name.rpartition("-")[2] if found else ""
-    if not count.isdecimal():
+    if not count.isdecimal() or not 0 < int(count[:9]) <= MAX_PARTS or len(count) > 9:
         raise DataError(f"got no {INDEX} in {path}; expected a folder that encode wrote: run encode first.")
     wanted = [path / f"part-{number}-of-{count}" for number in range(int(count))]
     lacking = [folder.name for folder in wanted if not (folder / INDEX).exists()]

@@ -16,6 +16,7 @@ from animatelcm_core.atomic import write_bytes
 
 from .cache_index import INDEX, CacheIndex, CacheMeta, Shard, read_index, write_index
 from .errors import DataError
+from .regular import why_irregular
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class CacheWriter:
 
     def _remember_captions(self) -> None:
         for shard in self.index.shards:
-            for caption in shard_captions(self.out / shard.file):
+            for caption in shard_captions(self.out / shard.file, shard.texts):
                 self._ids[caption] = len(self._ids)
 
     def _flush(self, complete: bool) -> None:
@@ -188,13 +189,22 @@ def half(value: Tensor, what: str) -> Tensor:
     return halved
 
 
-def shard_captions(path: Path) -> list[str]:
-    """Captions that this shard brings, in the order of its contexts. Raises DataError for a broken shard."""
+def shard_captions(path: Path, texts: int) -> list[str]:
+    """The `texts` captions that this shard brings, in the order of its contexts.
+
+    Raises DataError for a broken shard.
+    """
+    trouble = why_irregular(path)
     try:
-        with safe_open(path, framework="pt") as opened:
-            return json.loads(opened.metadata()["words"])["captions"]
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"got a broken shard {path}: {error}; encode again into an empty folder.") from None
+        if not trouble:
+            with safe_open(path, framework="pt") as opened:
+                captions = json.loads(opened.metadata()["words"])["captions"]
+            if len(captions) == texts and all(isinstance(caption, str) for caption in captions):
+                return captions
+            trouble = f"it has other captions than the {texts} that its index says"
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        trouble = f"{type(error).__name__} {error}"
+    raise DataError(f"got a broken shard {path}: {trouble}; encode again into an empty folder.")
 
 
 def check_same(out: Path, found: CacheIndex, wanted: CacheIndex) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -40,6 +41,16 @@ class _Folder(Dataset):
         if self.hints is not None:
             hints = self.pixels(inside(self.hints, entry.path), start)
         return Sample(position=index, caption=caption, pixels=self.pixels(path, start), hints=hints)
+
+    def captions(self) -> Iterator[tuple[str, str]]:
+        for entry in self.entries:
+            caption = entry.caption
+            if caption is None:
+                try:
+                    caption = caption_beside(self.root, entry.path)
+                except UnreadableMedia:  # skipped, and told, when its turn comes
+                    continue
+            yield entry.path, caption
 
     @abstractmethod
     def pixels(self, path: Path, start: float) -> Tensor:

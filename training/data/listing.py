@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from .errors import DataError, UnreadableMedia
+from .regular import why_irregular
+
+MAX_CAPTION = 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ def list_folder(root: Path, suffixes: Sequence[str]) -> list[Entry]:
 
 def list_csv(table: Path, columns: Columns, suffixes: Sequence[str]) -> list[Entry]:
     """The rows of a CSV, in its order. Files are not looked for yet. Raises DataError."""
+    trouble = why_irregular(table)
+    if trouble:
+        raise DataError(f"got {trouble} for the CSV {table}; expected a readable file.")
     try:
         with table.open(encoding="utf-8-sig", newline="") as opened:
             entries = list(_rows(table, csv.DictReader(opened), columns, suffixes))
@@ -104,10 +110,17 @@ def inside(root: Path, path: str) -> Path:
 def caption_beside(root: Path, path: str) -> str:
     """The caption in NAME.txt. Raises UnreadableMedia where there is none."""
     sidecar = inside(root, str(PurePosixPath(path).with_suffix(".txt")))
+    if not sidecar.exists():
+        raise UnreadableMedia(f"it has no caption: expected it in {sidecar.name}")
+    trouble = why_irregular(sidecar)
+    if trouble:
+        raise UnreadableMedia(f"its caption {sidecar.name} cannot be read: {trouble}")
     try:
-        return clean(sidecar.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
-        raise UnreadableMedia(f"it has no caption: expected it in {sidecar.name}") from None
+        with sidecar.open("rb") as file:
+            text = file.read(MAX_CAPTION + 1)
+        if len(text) > MAX_CAPTION:
+            raise UnreadableMedia(f"its caption {sidecar.name} has more than {MAX_CAPTION} bytes")
+        return clean(text.decode("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise UnreadableMedia(f"its caption {sidecar.name} cannot be read: {error}") from None
 

@@ -25,6 +25,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from .errors import UnreadableMedia
+from .regular import MISSING, why_irregular
 
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".mpg", ".ts", ".gif")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
@@ -45,6 +46,7 @@ def read_clip(source: Source, frames: int, stride: int, size: tuple[int, int], s
     start: 0..1, where in the video the clip begins: 0 at its first frame, 1 so that it ends with the last.
     Decodes from the keyframe before to the last frame needed. Raises UnreadableMedia.
     """
+    _check_regular(source, "a video")
     try:
         with av.open(
             str(source) if isinstance(source, Path) else source, options=_OPTIONS, metadata_errors="ignore"
@@ -167,6 +169,7 @@ def fill(picture: Tensor, size: tuple[int, int]) -> Tensor:
 
 def read_image(source: Source, size: tuple[int, int]) -> Tensor:
     """(3, height, width) uint8 RGB of a picture; transparent becomes white. Raises UnreadableMedia."""
+    _check_regular(source, "a picture")
     try:
         with Image.open(source, formats=_IMAGE_FORMATS) as opened:
             check_size(*opened.size)
@@ -182,6 +185,13 @@ def read_image(source: Source, size: tuple[int, int]) -> Tensor:
     except (OSError, SyntaxError, ValueError, EOFError, struct.error) as error:
         raise UnreadableMedia(f"not a picture, or a broken one: {_said(error)}") from None
     return fill(torch.from_numpy(picture).permute(2, 0, 1), size)
+
+
+def _check_regular(source: Source, what: str) -> None:
+    """Raises UnreadableMedia for a path that is not there or would be waited for."""
+    trouble = why_irregular(source) if isinstance(source, Path) else None
+    if trouble:
+        raise UnreadableMedia(trouble if trouble == MISSING else f"not {what}: {trouble}")
 
 
 def _said(error: Exception) -> str:

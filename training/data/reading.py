@@ -28,6 +28,12 @@ def read(dataset: Dataset, index: int, seed: int, position: int) -> Sample | Ski
         sample = dataset.load(index, generator_for(seed, "sample", position))
     except UnreadableMedia as trouble:
         return Skip(index, str(trouble))
+    except DataError:
+        raise
+    except Exception as error:  # a file may surprise every library that reads it
+        logging.getLogger(__name__).debug("sample %s", index, exc_info=True)
+        words = " ".join(str(error).split())[:200]
+        return Skip(index, f"it cannot be read: {type(error).__name__} {words}")
     return replace(sample, position=position)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,6 +51,10 @@ class Dataset(ABC):
     def name(self, index: int) -> str:
         """The sample's name in a report: a path below the data set's folder."""
         return f"sample {index}"
+
+    def captions(self) -> Iterator[tuple[str, str]]:
+        """Name and caption of the samples, where they can be told without reading the samples."""
+        return iter(())
 
     def order(self, seed: int, epoch: int) -> Tensor:
         """(n,) int64: the indices in the order of this epoch; the same on every machine and process."""

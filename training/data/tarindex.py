@@ -17,6 +17,7 @@ from typing import Any
 from animatelcm_core.atomic import write_text
 
 from .errors import DataError
+from .regular import why_irregular
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ def tar_index(path: Path) -> TarIndex:
 
     Raises DataError for a missing file and for a member that leads out of its folder.
     """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise DataError(f"got {error.strerror} for the shard {path}; expected a tar file there.") from None
+    trouble = why_irregular(path)
+    if trouble:
+        raise DataError(f"got a path for the shard {path} that is no file ({trouble}); expected a tar there.")
+    status = path.stat()
     stamp = [status.st_size, status.st_mtime_ns]
     beside = path.with_name(path.name + ".index.json")
     index = _stored(beside, stamp)
@@ -54,6 +55,8 @@ def tar_index(path: Path) -> TarIndex:
 
 
 def _stored(beside: Path, stamp: list[int]) -> TarIndex | None:
+    if why_irregular(beside):
+        return None
     try:
         stored = json.loads(beside.read_text(encoding="utf-8"))
         if stored["stamp"] != stamp:
@@ -63,8 +66,11 @@ def _stored(beside: Path, stamp: list[int]) -> TarIndex | None:
             for m in stored["members"]
         ]
         sound = all(0 <= at <= at + size <= stamp[0] for m in members for at, size in m.parts.values())
+        sound &= all(isinstance(member.key, str) for member in members)
+        sound &= stored["damage"] is None or isinstance(stored["damage"], str)
         return TarIndex(members, stored["damage"]) if sound else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # absent, or not ours: made anew
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+        # absent, or not ours: made anew
         return None
 
 
@@ -108,9 +114,9 @@ def _files(path: Path, damage: list[str]) -> Iterator[dict[str, Any]]:
                 raw.seek(opened.offset)
                 if raw.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                     damage.append(f"it is cut off or damaged at byte {opened.offset} of {size}")
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except Exception as error:  # tarfile foresees little of what a header may hold
         damage.append(f"not an uncompressed tar, or a broken one: {error}")
 
 

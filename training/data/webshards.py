@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 from bisect import bisect_right
+from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
@@ -16,27 +17,42 @@ import torch
 from torch import Tensor
 
 from ..randomness import generator_for
+from .braces import check_braces
 from .config import Shards
 from .errors import DataError, UnreadableMedia
 from .listing import clean
 from .media import IMAGE_SUFFIXES, VIDEO_SUFFIXES, read_clip, read_image
+from .regular import why_irregular
 from .sample import Dataset, Sample
 from .tarindex import TarIndex, tar_index
 
 MAX_MEMBER = 2**31  # bytes of one file that are read into memory
+MAX_CAPTION = 2**24
 
 
 def shard_paths(pattern: str) -> list[Path]:
     """The tars of a folder, or of a pattern with braces, sorted. Raises DataError where there are none."""
-    if Path(pattern).is_dir():
+    check_braces(pattern)
+    if not _too_long(pattern) and Path(pattern).is_dir():
         paths = sorted(Path(pattern).glob("*.tar"))
     else:
         from webdataset.shardlists import expand_urls  # imports a lot: only where tars are read
 
-        paths = [Path(name) for name in expand_urls(Path(pattern).as_posix())]
+        try:
+            paths = [Path(name) for name in expand_urls(Path(pattern).as_posix())]
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"got the pattern {pattern[:200]} ({error}); expected braces in pairs, such as "
+                "{000..099}.tar"
+            ) from None
     if not paths:
         raise DataError(f"got no .tar in {pattern}; expected tars, or a pattern such as {{000..099}}.tar")
     return paths
+
+
+def _too_long(pattern: str) -> bool:
+    """Whether no file has such a name: asking for it would be an error of the system."""
+    return max(map(len, Path(pattern).parts), default=0) > 255
 
 
 class WebShards(Dataset):
@@ -100,26 +116,39 @@ class WebShards(Dataset):
     def _caption(self, path: Path, parts: dict[str, tuple[int, int]]) -> str:
         try:
             if "txt" in parts:
-                caption = _bytes(path, parts["txt"]).decode("utf-8-sig")
+                caption = _bytes(path, parts["txt"], MAX_CAPTION).decode("utf-8-sig")
             elif "json" in parts:
-                caption = json.loads(_bytes(path, parts["json"]))[self.config.caption_key] or ""
+                caption = json.loads(_bytes(path, parts["json"], MAX_CAPTION))[self.config.caption_key] or ""
             else:
                 raise UnreadableMedia("it has no caption: expected a .txt or a .json")
             caption = clean(caption)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UnreadableMedia(f"its caption cannot be read: {type(error).__name__} {error}") from None
         if not caption:
             raise UnreadableMedia("its caption is empty")
         return caption
 
+    def captions(self) -> Iterator[tuple[str, str]]:
+        for index in range(len(self)):
+            shard, row = self._place(index)
+            if row < len(self.indexes[shard].members):
+                try:
+                    caption = self._caption(self.paths[shard], self.indexes[shard].members[row].parts)
+                except UnreadableMedia:  # skipped, and told, when its turn comes
+                    continue
+                yield self.name(index), caption
+
     def settings(self) -> str:
         return self.config.model_dump_json(include={"kind", "media", "frames", "stride", "size"})
 
 
-def _bytes(path: Path, place: tuple[int, int]) -> bytes:
+def _bytes(path: Path, place: tuple[int, int], most: int = MAX_MEMBER) -> bytes:
     offset, size = place
-    if size > MAX_MEMBER:
-        raise UnreadableMedia(f"absurd size: got {size} bytes, expected up to {MAX_MEMBER}")
+    if size > most:
+        raise UnreadableMedia(f"absurd size: got {size} bytes, expected up to {most}")
+    trouble = why_irregular(path)
+    if trouble:
+        raise UnreadableMedia(f"the tar: {trouble}")
     try:
         with path.open("rb") as opened:
             opened.seek(offset)

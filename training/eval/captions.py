@@ -7,10 +7,14 @@ from pathlib import Path
 
 from ..data.errors import DataError
 from ..data.listing import clean
+from ..data.regular import why_irregular
 
 
 def read_captions(path: Path, column: str = "caption") -> list[str]:
     """The captions in the order of the file, empty ones left out; `column`: of a .csv. Raises DataError."""
+    trouble = why_irregular(path)
+    if trouble:
+        raise DataError(f"got {path}: {trouble}; expected captions in UTF-8.")
     try:
         with path.open(encoding="utf-8-sig", newline="") as opened:
             if path.suffix.lower() != ".csv":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..variants import Evaluation, Tokenize, Variant
 from .teacher import networks
-from .world.words import tokenize
+from .world.words import WORDS, tokenize
 
 
 def _tokenizer(folder: Path | None) -> Tokenize:
@@ -29,4 +29,5 @@ VARIANT = Variant(
     build_text=networks.text_model,
     tokenizer=_tokenizer,
     metrics=_metrics,
+    words=frozenset(WORDS),
 )

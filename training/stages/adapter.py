@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from animatelcm_core.consistency import add_noise
@@ -31,6 +31,8 @@ from ..weights import Weights
 from .previews import ConditionedPreviews
 from .stage import Autocast, Backward, Export
 
+Limit = Annotated[float, Field(gt=0, allow_inf_nan=True)]
+
 
 class AdapterSection(Section):
     """An adapter from nothing, or from `start`: a file of the same kind, to train further.
@@ -45,7 +47,13 @@ class AdapterSection(Section):
     hint: HintConfig = HintConfig()
     hint_channels: Literal[1, 3] = 1
     caption_dropout: float = Field(default=0.3, ge=0, le=1)
-    snr: tuple[float, float] = (0.0, float("inf"))
+    snr: tuple[Annotated[float, Field(ge=0)], Limit] = (0.0, float("inf"))
+
+    @model_validator(mode="after")
+    def _in_order(self) -> AdapterSection:
+        if not self.snr[0] <= self.snr[1]:
+            raise ValueError(f"got snr {self.snr}; expected two limits, low and high")
+        return self
 
 
 class AdapterConfig(RunConfig):

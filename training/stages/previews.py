@@ -12,6 +12,7 @@ from .stage import C, Preview, Stage
 class ConditionedPreviews(Stage[C]):
     """A stage whose previews use the conditioning of the first batch that this process saw."""
 
+    reads_prompts = False
     first_batch: Sequence[Preview] = ()
 
     def remember(self, batch: Batch, conditioning: Conditioning, frames: int) -> None:

@@ -82,6 +82,8 @@ class Stage(ABC, Generic[C]):
     """Name of the schedule that what is trained is sampled on."""
     distilled = True
     """Whether the network is sampled in few steps without guidance."""
+    reads_prompts: ClassVar[bool] = True
+    """Whether its sample grids show the config's prompts themselves."""
     network: Network
     online: nn.Module
     """`network`, or the wrapper that averages its gradients over processes."""

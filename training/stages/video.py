@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from animatelcm_core.motion_module import MotionModel, zero_init
 
 from ..base import Base
-from ..config import RunConfig
+from ..config import ConfigError, RunConfig
 from ..ema import ema_update
 from ..export import kohya_tensors, save_lora, save_motion_adapter, save_motion_weights
 from ..lora import ONLINE, TARGET, Lora
@@ -143,4 +143,7 @@ class VideoStage(Distillation[VideoConfig]):
         if self.config.own_lora:
             for name, parameter in self.lora.parameters(TARGET).items():
                 parameter.copy_(state[f"target.lora.{name}"])
-        self.rho = float(state["rho"])
+        rho = float(state["rho"])
+        if not 0 <= rho <= 1:
+            raise ConfigError(f"got rho {rho} in extra.safetensors of a checkpoint; expected 0 to 1")
+        self.rho = rho
