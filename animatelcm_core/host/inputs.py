@@ -20,6 +20,8 @@ Check = Callable[[Any, Any], None]
 """(input of the schema, value) -> nothing, or ValueError."""
 
 SLACK = 1e-6  # a number that other nodes have reckoned may be a little over the end of its range
+# What a link may bring beyond the widget's own end: large sizes are slow, and they work.
+LINKED_MOST = {"width": 2**14, "height": 2**14}
 BY_HAND = "Set it on the node, or look at the node that is linked to it."
 
 
@@ -47,11 +49,12 @@ def check_number(item: Any, value: Any) -> None:
     """ValueError unless `value` is a number in the input's range; NaN is in none."""
     whole = str(item.get_io_type()) == "INT"
     kind, words, slack = (Integral, "a whole number", 0) if whole else (Real, "a number", SLACK)
-    if not isinstance(value, kind) or not item.min - slack <= value <= item.max + slack:
-        raise wrong(item.id, value, f"{words} from {_told(item.min)} to {_told(item.max)}", BY_HAND)
+    most = LINKED_MOST.get(item.id, item.max)
+    if not isinstance(value, kind) or not item.min - slack <= value <= most + slack:
+        raise wrong(item.id, value, f"{words} from {_in_words(item.min)} to {_in_words(most)}", BY_HAND)
 
 
-def _told(number: float) -> str:
+def _in_words(number: float) -> str:
     return f"{number:g}" if isinstance(number, float) else str(number)
 
 
