@@ -49,7 +49,7 @@ def check_number(item: Any, value: Any) -> None:
     """ValueError unless `value` is a number in the input's range; NaN is in none."""
     whole = str(item.get_io_type()) == "INT"
     kind, words, slack = (Integral, "a whole number", 0) if whole else (Real, "a number", SLACK)
-    most: float = LINKED_MOST.get(item.id, item.max)
+    most: Any = LINKED_MOST.get(item.id, item.max)
     if not isinstance(value, kind) or not item.min - slack <= value <= most + slack:
         raise wrong(item.id, value, f"{words} from {_in_words(item.min)} to {_in_words(most)}", BY_HAND)
 
