@@ -51,7 +51,8 @@ class State:
     counters: dict[str, float] = field(default_factory=dict)
 
 
-Check = Callable[[State], None]
+Fit = Callable[[State], State]
+"""What a run can load of a state. Raises CheckpointError for one that it cannot use."""
 
 
 def folder_of(out: Path, step: int) -> Path:
@@ -64,17 +65,18 @@ def list_checkpoints(out: Path) -> list[Path]:
     return [folder for folder in _folders(out) if _looks_whole(folder)]
 
 
-def newest(out: Path, check: Check | None = None) -> tuple[Path, State] | None:
+def newest(out: Path, fit: Fit | None = None) -> tuple[Path, State] | None:
     """The newest whole checkpoint of `out`, None where there is none at all. What is passed over is logged.
 
-    check: raises CheckpointError for a state that cannot be used. Raises ConfigError where none is whole.
+    fit: the state that is returned is what it makes of the one that was read. Raises ConfigError where none
+    is whole and fits.
     """
     passed: list[tuple[Path, CheckpointError]] = []
     for folder in reversed(_folders(out)):
         try:
             state = _load(folder)
-            if check is not None:
-                check(state)
+            if fit is not None:
+                state = fit(state)
         except CheckpointError as error:
             passed.append((folder, error))
             continue

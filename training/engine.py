@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -70,7 +71,7 @@ class Trainer:
 
     def _resume(self) -> int:
         """Load the newest whole checkpoint of `out`, if any. Returns the position in the data."""
-        found = checkpoint.newest(self.config.out, self._check)
+        found = checkpoint.newest(self.config.out, self._fit)
         if found is None:
             return 0
         _, state = found
@@ -80,14 +81,14 @@ class Trainer:
             for name, value in self.average.items():
                 value.copy_(state.average[name])
         self.stage.load_extra(state.extra)
-        self.optimizer.load_state_dict(checkpoint_fit.fitted_optimizer(state, self.optimizer))
+        self.optimizer.load_state_dict(state.optimizer)
         self.step = state.step
         self.tflop = state.counters["tflop_per_step"]
         self.health.left_out = int(state.counters.get("left_out", 0))
         return int(state.counters["position"])
 
-    def _check(self, state: checkpoint.State) -> None:
-        """Compare `state` with the run, before any of it is loaded.
+    def _fit(self, state: checkpoint.State) -> checkpoint.State:
+        """`state`, compared with the run before any of it is loaded, with the optimizer's part fitted.
 
         Raises ConfigError for one of another config, CheckpointError for one that does not fit.
         """
@@ -101,7 +102,7 @@ class Trainer:
         own = {"online": self.params, "average": self.average, "extra": self.stage.extra_state()}
         for name, into in own.items():
             checkpoint_fit.check_tensors(f"{name}.safetensors", getattr(state, name), into)
-        checkpoint_fit.fitted_optimizer(state, self.optimizer)
+        return replace(state, optimizer=checkpoint_fit.fitted_optimizer(state, self.optimizer))
 
     def save(self) -> None:
         """Write a checkpoint; every process calls it, the main one writes, the others wait.

@@ -44,7 +44,7 @@ def out(trainer: Trainer, tmp_path: Path) -> Path:
 
 def newest(out: Path, trainer: Trainer) -> tuple[Path, checkpoint.State] | None:
     """What a run in `out` would resume from."""
-    return checkpoint.newest(out, trainer._check)
+    return checkpoint.newest(out, trainer._fit)
 
 
 def state_json(**changes: Any) -> Change:
