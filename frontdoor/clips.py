@@ -50,15 +50,17 @@ def file_name(text: str, seed: int) -> str:
     Letters other than a to z, a prompt without any and a long one are lost in it: a digest tells those apart.
     """
     kept = words(text)
-    lost = (
-        not kept or not text.isascii() or len(re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")) > LONGEST
-    )
+    lost = not kept or not text.isascii() or len(_plain(text)) > LONGEST
     return f"{kept or 'clip'}{'-' + digest(text) if lost else ''}-seed{seed}"
 
 
 def words(text: str) -> str:
     """The prompt's plain letters and digits, cut to a length that every file system takes."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:LONGEST].strip("-")
+    return _plain(text)[:LONGEST].strip("-")
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def digest(text: str) -> str:
