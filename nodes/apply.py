@@ -6,14 +6,13 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..animatelcm_core.host.checks import check_choice
 from ..animatelcm_core.host.compat import output, schema, widget
 from ..animatelcm_core.host.inputs import checked
 from ..animatelcm_core.host.load.motion import Motion
 from ..animatelcm_core.host.patches.evaluation import Range
 from ..animatelcm_core.host.patches.motion import with_motion
 from ..animatelcm_core.host.patches.schedule import with_schedule
-from ..animatelcm_core.schedule import SCHEDULES, custom
+from ..animatelcm_core.schedule import custom
 from .inputs import AUTO, CATEGORY, KEEP, MOTION_TYPE, chosen_schedule, percent_input, schedule_input
 
 
@@ -119,5 +118,4 @@ class ModelSampling(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, model: Any, schedule: str, beta_end: float, original_steps: int) -> io.NodeOutput:
-        check_choice("schedule", schedule, SCHEDULES)
         return io.NodeOutput(with_schedule(model, custom(schedule, beta_end, original_steps)))

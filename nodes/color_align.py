@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from comfy_api.latest import io
 
 from ..animatelcm_core.color_align import Weights, align, official
-from ..animatelcm_core.host.checks import check_choice, check_per_frame
+from ..animatelcm_core.host.checks import check_per_frame
 from ..animatelcm_core.host.compat import output, schema, widget
 from ..animatelcm_core.host.inputs import checked
 from ..animatelcm_core.host.reference import as_rgb
@@ -96,7 +96,6 @@ class ColorAlign(io.ComfyNode):
         mask: torch.Tensor | None = None,
         smoothing: float = 0.0,
     ) -> io.NodeOutput:
-        check_choice("mode", mode, (FLOAT, OFFICIAL))
         frames, references = as_rgb(images), as_rgb(reference)
         check_per_frame(len(references), "references", len(frames), "Pick one image.")
         weights = Weights(hue, saturation, value)

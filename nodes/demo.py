@@ -6,7 +6,6 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..animatelcm_core.host.checks import check_choice
 from ..animatelcm_core.host.compat import output, schema, widget
 from ..animatelcm_core.host.inputs import checked
 from ..animatelcm_core.host.load.control import load_control
@@ -65,7 +64,6 @@ class LoadDemo(io.ComfyNode):
     @classmethod
     @checked
     def execute(cls, mode: str = TEXT) -> io.NodeOutput:
-        check_choice("mode", mode, MOTIONS)
         own_vae = demo_file(FINE_VAE) if mode == IMAGE else None
         model, clip, vae = load_small(demo_file(CHECKPOINT), own_vae)
         motion = load_file(demo_file(MOTIONS[mode]), MOTIONS[mode])
